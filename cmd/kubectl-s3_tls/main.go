@@ -1,0 +1,21 @@
+// Command kubectl-s3_tls is the user's tool; kubectl runs it as "kubectl s3-tls".
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/cli"
+)
+
+func main() {
+	info, err := os.Stdout.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	os.Exit(cli.Run(os.Args[1:], cli.Streams{
+		In:    os.Stdin,
+		Out:   os.Stdout,
+		Err:   os.Stderr,
+		Color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Now:   time.Now,
+	}))
+}

@@ -1,0 +1,65 @@
+// Package cli is the command line of kubectl s3-tls. It reads files, asks the
+// core and prints; it decides nothing about injection.
+package cli
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses of every command.
+const (
+	ExitOK = 0
+	// ExitFindings: a finding, or a manifest that is refused.
+	ExitFindings = 1
+	// ExitError: wrong usage, or input that cannot be read.
+	ExitError = 2
+)
+
+// errRefused ends a command whose findings are printed already.
+var errRefused = errors.New("refused")
+
+// Streams are where a command reads and writes, and its clock.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Color says that Out is a terminal that shows colours.
+	Color bool
+	Now   func() time.Time
+}
+
+// Run runs the command line and returns the exit status.
+func Run(args []string, streams Streams) int {
+	root := newRoot(streams)
+	root.SetArgs(args)
+	switch err := root.Execute(); {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, errRefused):
+		return ExitFindings
+	default:
+		printError(streams.Err, err)
+		return ExitError
+	}
+}
+
+func newRoot(streams Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-s3_tls",
+		Short: "Give pods the CA of their S3 storage",
+		Long: `Give pods the CA of their S3 storage, as the s3-tls-injector webhook does,
+but offline: from files, to files.`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl s3-tls"},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	root.AddCommand(newInject(streams), newExplain(streams))
+	return root
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
+)
+
+func newExplain(streams Streams) *cobra.Command {
+	in := &input{}
+	cmd := &cobra.Command{
+		Use:   "explain -f FILE|DIR|-",
+		Short: "Say for each container what is done, and which rule decided it",
+		Long: `Say for each container what is done, and which rule decided it.
+
+Exit status: 0, 1 where a manifest is refused, 2 where one cannot be read.`,
+		Example: `  # Why is this pod not injected?
+  kubectl s3-tls explain -f thanos.yaml
+
+  # In a labelled namespace
+  kubectl s3-tls explain -f tempo.yaml --namespace-label s3-tls/inject=true`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return runExplain(in, streams) },
+	}
+	in.addFlags(cmd.Flags())
+	return cmd
+}
+
+func runExplain(in *input, streams Streams) error {
+	a, err := in.decide(streams)
+	if err != nil {
+		return err
+	}
+	for _, note := range a.notes {
+		fmt.Fprintln(streams.Err, note)
+	}
+	for i, it := range a.items {
+		if i > 0 {
+			fmt.Fprintln(streams.Out)
+		}
+		if err := it.explain(streams.Out); err != nil {
+			return err
+		}
+	}
+	if len(a.items) == 0 {
+		return errors.New("no pod and no pod template in the input")
+	}
+	if a.refused() {
+		return errRefused
+	}
+	return nil
+}
+
+func (it item) explain(out io.Writer) error {
+	fmt.Fprintf(out, "%s in namespace %s\n", it.at(), it.namespace)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) }
+	decision := string(it.result.Decision)
+	if it.result.Decision == inject.Skipped {
+		decision += ", " + it.reason()
+	}
+	row("decision", decision)
+	row("decided by", it.result.Rule)
+	if it.result.Settings != nil {
+		row("CA", it.caText())
+		row("containers", it.result.ContainerRule)
+	}
+	for _, mistake := range it.texts(it.result.Mistakes) {
+		row("mistake", mistake)
+	}
+	for _, warning := range it.warnings() {
+		row("warning", warning)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	row("CONTAINER", "KIND", "DONE")
+	for _, c := range it.result.Outcomes(&it.Pod) {
+		row(c.Name, c.Kind, c.Done)
+	}
+	return w.Flush()
+}
+
+// caText says what is mounted where: secret s3-tls-cert, key ca.crt, at /etc/….
+func (it item) caText() string {
+	s := it.result.Settings
+	text := fmt.Sprintf("%s %s", s.CA.Kind, s.CA.Name)
+	if s.CA.Kind != settings.ClusterTrustBundle {
+		text += ", key " + s.CA.Key
+	}
+	return text + ", at " + s.MountPath
+}

@@ -1,0 +1,279 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/manifest"
+)
+
+// input holds the flags that say what is decided about: manifests, their
+// namespaces, policies, the CA.
+type input struct {
+	files            []string
+	recursive        bool
+	policies         []string
+	namespace        string
+	namespaceLabels  []string
+	namespaceNotes   []string
+	exemptNamespaces []string
+	caFile           string
+}
+
+func (i *input) addFlags(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&i.files, "filename", "f", nil, "file or folder of manifests, or - for standard input (repeatable)")
+	flags.BoolVarP(&i.recursive, "recursive", "R", false, "read folders in folders too")
+	flags.StringArrayVar(&i.policies, "policy", nil, "file with InjectionPolicy objects (repeatable)")
+	flags.StringVarP(&i.namespace, "namespace", "n", "default", "namespace of manifests that name none")
+	flags.StringArrayVar(&i.namespaceLabels, "namespace-label", nil, "label of the namespaces, KEY=VALUE (repeatable)")
+	flags.StringArrayVar(&i.namespaceNotes, "namespace-annotation", nil, "annotation of the namespaces, KEY=VALUE (repeatable)")
+	flags.StringArrayVar(&i.exemptNamespaces, "exempt-namespace", nil, "namespace that is never injected, beside the built-in ones (repeatable)")
+	flags.StringVar(&i.caFile, "ca", "", "CA file, to judge it and to write its SHA-256 to s3-tls/ca-sha256")
+}
+
+// item is a pod template with the answer for it.
+type item struct {
+	*manifest.Template
+	// namespace is the document's, or that of -n.
+	namespace string
+	result    inject.Result
+}
+
+// answers holds everything that was read and decided.
+type answers struct {
+	documents []*manifest.Document
+	items     []item
+	// notes are warnings that belong to no template.
+	notes []string
+}
+
+// decide reads the input and decides about each pod template in it.
+func (i *input) decide(streams Streams) (*answers, error) {
+	if len(i.files) == 0 {
+		return nil, errors.New("nothing to read; name a file with -f FILE, a folder with -f DIR, or standard input with -f -")
+	}
+	documents, err := i.readManifests(i.files, streams.In)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := i.readPolicies(documents)
+	if err != nil {
+		return nil, err
+	}
+	a := &answers{documents: documents}
+	sha256, err := i.judgeCA(a, streams)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := i.readNamespaces(documents)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range documents {
+		templates, err := d.Templates()
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range templates {
+			namespace := namespaces.of(t.Namespace)
+			a.items = append(a.items, item{t, namespace.Name, inject.Decide(inject.Input{
+				Pod:              t.Pod,
+				Namespace:        namespace,
+				Policies:         policies,
+				ExemptNamespaces: slices.Concat(v1alpha1.ExemptNamespaces(), i.exemptNamespaces),
+				ClaimTemplates:   t.ClaimTemplates,
+				CASHA256:         sha256,
+			})})
+		}
+	}
+	return a, nil
+}
+
+// readManifests reads files, folders and standard input, in the order given.
+func (i *input) readManifests(names []string, in io.Reader) ([]*manifest.Document, error) {
+	var documents []*manifest.Document
+	for _, name := range names {
+		files, err := i.expand(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			data, err := readFile(file, in)
+			if err != nil {
+				return nil, err
+			}
+			parsed, err := manifest.Parse(file, data)
+			if err != nil {
+				return nil, err
+			}
+			documents = append(documents, parsed...)
+		}
+	}
+	return documents, nil
+}
+
+func readFile(name string, in io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(in)
+	}
+	return os.ReadFile(name)
+}
+
+// expand returns the manifests of a folder by name, and anything else as it is.
+func (i *input) expand(name string) ([]string, error) {
+	if name == "-" {
+		return []string{name}, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{name}, nil
+	}
+	var files []string
+	err = filepath.WalkDir(name, func(path string, entry os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != name && !i.recursive:
+			return filepath.SkipDir
+		case !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err == nil && len(files) == 0 {
+		return nil, fmt.Errorf("%s: no .yaml, .yml or .json file in this folder", name)
+	}
+	return files, err
+}
+
+// readPolicies returns the policies of the --policy files and of the manifests.
+func (i *input) readPolicies(documents []*manifest.Document) ([]inject.Policy, error) {
+	fromFiles, err := i.readManifests(i.policies, strings.NewReader(""))
+	if err != nil {
+		return nil, err
+	}
+	var policies []inject.Policy
+	origin := map[string]string{}
+	add := func(d *manifest.Document) (int, error) {
+		found, err := d.Policies()
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range found {
+			at := fmt.Sprintf("%s#%d", d.File, d.Number)
+			if first, ok := origin[p.Name]; ok {
+				return 0, fmt.Errorf("%s: policy %q is in %s already; give it a name of its own", at, p.Name, first)
+			}
+			origin[p.Name] = at
+			policy, err := inject.NewPolicy(p)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", at, err)
+			}
+			policies = append(policies, policy)
+		}
+		return len(found), nil
+	}
+	for _, d := range fromFiles {
+		n, err := add(d)
+		if err == nil && n == 0 && d.Number > 0 {
+			err = fmt.Errorf("%s#%d: no %s of %s; --policy takes nothing else", d.File, d.Number, v1alpha1.PolicyKind, v1alpha1.APIVersion)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range documents {
+		if _, err := add(d); err != nil {
+			return nil, err
+		}
+	}
+	return policies, nil
+}
+
+// namespaces are the Namespace documents of the input, with the flags laid over them.
+type namespaces struct {
+	known       map[string]inject.Namespace
+	fallback    string
+	labels      map[string]string
+	annotations map[string]string
+}
+
+func (i *input) readNamespaces(documents []*manifest.Document) (*namespaces, error) {
+	n := &namespaces{known: map[string]inject.Namespace{}, fallback: i.namespace}
+	var err error
+	if n.labels, err = keyValues("--namespace-label", i.namespaceLabels); err != nil {
+		return nil, err
+	}
+	if n.annotations, err = keyValues("--namespace-annotation", i.namespaceNotes); err != nil {
+		return nil, err
+	}
+	for _, d := range documents {
+		found, err := d.Namespaces()
+		if err != nil {
+			return nil, err
+		}
+		for _, namespace := range found {
+			n.known[namespace.Name] = namespace
+		}
+	}
+	return n, nil
+}
+
+func (n *namespaces) of(name string) inject.Namespace {
+	if name == "" {
+		name = n.fallback
+	}
+	namespace := inject.Namespace{Name: name, Labels: map[string]string{}, Annotations: map[string]string{}}
+	overlay(namespace.Labels, n.known[name].Labels, n.labels, map[string]string{"kubernetes.io/metadata.name": name})
+	overlay(namespace.Annotations, n.known[name].Annotations, n.annotations)
+	return namespace
+}
+
+func overlay(under map[string]string, over ...map[string]string) {
+	for _, values := range over {
+		maps.Copy(under, values)
+	}
+}
+
+// keyValues reads the KEY=VALUE arguments of a flag. A value may hold commas.
+func keyValues(flag string, args []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, arg := range args {
+		key, value, found := strings.Cut(arg, "=")
+		if !found || key == "" {
+			return nil, fmt.Errorf("%s %q: write it as KEY=VALUE", flag, arg)
+		}
+		values[key] = value
+	}
+	return values, nil
+}
+
+// judgeCA returns the CA file's SHA-256; what is wrong with it is a note.
+func (i *input) judgeCA(a *answers, streams Streams) (string, error) {
+	if i.caFile == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(i.caFile)
+	if err != nil {
+		return "", err
+	}
+	bundle := ca.Judge(data, streams.Now())
+	for _, problem := range bundle.Problems {
+		a.notes = append(a.notes, i.caFile+": warning: "+problem)
+	}
+	return bundle.SHA256, nil
+}

@@ -1,0 +1,130 @@
+package s3client
+
+// need says when a subcommand of a program talks to the object store.
+type need int
+
+const (
+	never need = iota
+	withObjstoreFlag
+	always
+)
+
+// product is a row of the table: a program that keeps its data in S3, how it is
+// recognised and when it is a client.
+type product struct {
+	name string
+	// images are the last path elements of the images that run it, the
+	// product's own name among them.
+	images []string
+	// companions are images of the same project that never talk to the object store.
+	companions []string
+	// executables are the base names of its program files.
+	executables []string
+	// subcommands, for a program that is driven by them. A nested one is written
+	// as "tools bucket". One that is not here is a client with an objstore flag.
+	subcommands map[string]need
+	// nonClientTargets, for a program that is driven by -target: parts that do not
+	// keep data in the object store. No -target is "all", which does.
+	nonClientTargets []string
+}
+
+// objstoreFlags configure the object store of a program that is driven by
+// subcommands. They are evidence by themselves: no other program has them.
+var objstoreFlags = []string{"objstore.config", "objstore.config-file"} //nolint:gochecknoglobals // part of the table
+
+// globalValueFlags take a value and may stand before the subcommand, so that
+// the word after one of them is not the subcommand.
+var globalValueFlags = []string{ //nolint:gochecknoglobals // part of the table
+	"log.level", "log.format", "debug.name", "tracing.config", "tracing.config-file", "auto-gomemlimit.ratio",
+}
+
+// targetFlag chooses the parts of a program that is driven by targets.
+const targetFlag = "target"
+
+// ownFlags tell a program that is driven by targets from others in a pod
+// whose label names the product.
+var ownFlags = []string{"config.file", targetFlag} //nolint:gochecknoglobals // part of the table
+
+// products is the table of S3 clients. Recognition and the CEL expressions of
+// the webhook entries are both made from it.
+var products = []product{ //nolint:gochecknoglobals // the table is data, in one place
+	{
+		name:        "thanos",
+		images:      []string{"thanos", "thanos-rhel8", "thanos-rhel9", "ose-thanos", "ose-thanos-rhel8", "ose-thanos-rhel9"},
+		executables: []string{"thanos"},
+		subcommands: map[string]need{
+			"store": always, "compact": always, "downsample": always, "bucket": always, "tools bucket": always,
+			"sidecar": withObjstoreFlag, "receive": withObjstoreFlag, "rule": withObjstoreFlag,
+			"query": never, "query-frontend": never, "check": never, "tools": never,
+		},
+	},
+	{
+		name:        "tempo",
+		images:      []string{"tempo", "grafana-tempo", "tempo-rhel8", "tempo-rhel9", "enterprise-traces"},
+		companions:  []string{"tempo-query", "tempo-vulture", "tempo-cli", "grafana-tempo-query", "grafana-tempo-vulture"},
+		executables: []string{"tempo", "enterprise-traces"},
+	},
+	{
+		name:        "loki",
+		images:      []string{"loki", "grafana-loki", "logging-loki-rhel8", "logging-loki-rhel9", "enterprise-logs"},
+		companions:  []string{"loki-canary", "logcli", "lokitool", "promtail"},
+		executables: []string{"loki", "enterprise-logs"},
+		nonClientTargets: []string{
+			"distributor", "query-scheduler", "query-frontend", "pattern-ingester", "overrides-exporter",
+			"ingest-limits", "ingest-limits-frontend", "ui",
+		},
+	},
+	{
+		name:        "mimir",
+		images:      []string{"mimir", "grafana-mimir", "enterprise-metrics"},
+		companions:  []string{"mimirtool", "mimir-continuous-test", "query-tee", "metaconvert"},
+		executables: []string{"mimir", "enterprise-metrics"},
+		nonClientTargets: []string{
+			"distributor", "query-scheduler", "query-frontend", "overrides-exporter",
+			"block-builder-scheduler", "continuous-test",
+		},
+	},
+	{
+		name:             "cortex",
+		images:           []string{"cortex"},
+		executables:      []string{"cortex"},
+		nonClientTargets: []string{"distributor", "query-scheduler", "query-frontend", "configs", "overrides-exporter"},
+	},
+	{
+		name:        "pyroscope",
+		images:      []string{"pyroscope", "grafana-pyroscope", "phlare", "enterprise-profiles"},
+		companions:  []string{"profilecli"},
+		executables: []string{"pyroscope", "phlare", "enterprise-profiles"},
+	},
+}
+
+// helper is a container that serves others in its pod and has no business with S3.
+type helper struct {
+	image string   // end of the repository, as in a Pattern
+	args  []string // must be there too, as in a Pattern
+}
+
+// helpers are left out where a pod opted in and no S3 client is recognised:
+// service-mesh proxies, secret agents, config reloaders, auth proxies.
+var helpers = []helper{ //nolint:gochecknoglobals // the table is data, in one place
+	{image: "proxyv2"}, {image: "istio/pilot"}, {image: "ztunnel"},
+	{image: "linkerd/proxy"}, {image: "linkerd2-proxy"}, {image: "proxy-init"},
+	{image: "envoy"}, {image: "consul-dataplane"}, {image: "consul-k8s-control-plane"},
+	{image: "kuma-dp"}, {image: "kuma-sidecar"}, {image: "osm-init"}, {image: "aws-appmesh-envoy"},
+	{image: "vault", args: []string{"agent"}}, {image: "vault", args: []string{"proxy"}}, {image: "vault-agent"},
+	{image: "openbao", args: []string{"agent"}}, {image: "vault-env"},
+	{image: "conjur-authn-k8s-client"}, {image: "secretless-broker"}, {image: "secrets-provider-for-k8s"},
+	{image: "prometheus-config-reloader"}, {image: "configmap-reload"}, {image: "k8s-sidecar"}, {image: "git-sync"},
+	{image: "oauth2-proxy"}, {image: "oauth-proxy"}, {image: "origin-oauth-proxy"}, {image: "ose-oauth-proxy"},
+	{image: "ose-oauth-proxy-rhel9"}, {image: "kube-rbac-proxy"}, {image: "ose-kube-rbac-proxy"},
+	{image: "ose-kube-rbac-proxy-rhel9"}, {image: "gatekeeper-proxy"}, {image: "keycloak-gatekeeper"}, {image: "louketo-proxy"},
+	{image: "prom-label-proxy"}, {image: "opa-openshift"}, {image: "observatorium/api"},
+}
+
+// helperNames are the container names that injectors and charts give to the
+// same helpers; they hold where the image is a mirror with a name of its own.
+var helperNames = []string{ //nolint:gochecknoglobals // the table is data, in one place
+	"istio-proxy", "linkerd-proxy", "consul-dataplane", "envoy-sidecar", "kuma-sidecar",
+	"vault-agent", "bank-vaults", "config-reloader", "configmap-reload", "rules-configmap-reloader",
+	"oauth2-proxy", "oauth-proxy", "kube-rbac-proxy",
+}
