@@ -11,10 +11,13 @@ type Pod struct {
 	Spec     Spec      `json:"spec"`
 }
 
-// Metadata is what is read of a pod's metadata.
+// Metadata is what is read of a pod's metadata. The names are for reports; no
+// decision depends on them.
 type Metadata struct {
-	Labels      map[string]string `json:"labels,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
+	Name         string            `json:"name,omitempty"`
+	GenerateName string            `json:"generateName,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 // Spec is what is read of a pod's spec.

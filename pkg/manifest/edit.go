@@ -223,7 +223,11 @@ func (t *lines) insertBlock(parent *yaml.Node, key string, value any) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return t.insertLines(t.lastLine(parent)+1, parent.Column-1, block), nil
+	first := parent
+	if parent.Kind == yaml.MappingNode {
+		first = parent.Content[0] // the mapping itself begins at its anchor, where it has one
+	}
+	return t.insertLines(t.lastLine(parent.Kind, first)+1, first.Column-1, block), nil
 }
 
 func (t *lines) insertLines(at, indent int, block []string) []byte {
@@ -240,21 +244,22 @@ func (t *lines) insertLines(at, indent int, block []string) []byte {
 	return t.splice(offset, offset, b.String())
 }
 
-// lastLine returns the index of the last line of a block collection: the last
-// with content that is indented as deep as its first, before one that is not. A
-// comment that is indented deeper may be the text of a block scalar.
-func (t *lines) lastLine(node *yaml.Node) int {
-	last := node.Line - 1
-	for i := node.Line; i < len(t.starts); i++ {
+// lastLine returns the index of the last line of a block collection, whose
+// first key or dash is given: the last with content that is indented as deep,
+// before one that is not. A comment that is indented deeper may be the text of a
+// block scalar.
+func (t *lines) lastLine(kind yaml.Kind, first *yaml.Node) int {
+	last := first.Line - 1
+	for i := first.Line; i < len(t.starts); i++ {
 		line := strings.TrimRight(string(t.line(i)), " \t\r\n")
 		content := strings.TrimLeft(line, " ")
 		indent := len(line) - len(content)
 		switch isDash := content == "-" || strings.HasPrefix(content, "- "); {
-		case content == "", content[0] == '#' && indent < node.Column:
+		case content == "", content[0] == '#' && indent < first.Column:
 			continue
-		case indent < node.Column-1, indent == 0 && content == "...":
+		case indent < first.Column-1, indent == 0 && content == "...":
 			return last
-		case node.Kind == yaml.SequenceNode && indent == node.Column-1 && !isDash:
+		case kind == yaml.SequenceNode && indent == first.Column-1 && !isDash:
 			return last
 		}
 		last = i
@@ -279,15 +284,19 @@ func (t *lines) insertFlow(parent *yaml.Node, key string, value any) ([]byte, er
 		}
 		element = name + ": " + element
 	}
-	before := bytes.TrimRight(t.text[:end], " \t\r\n")
-	if len(parent.Content) > 0 && before[len(before)-1] != ',' {
-		element = ", " + element
+	at := len(bytes.TrimRight(t.text[:end], " \t\r\n"))
+	if bytes.ContainsRune(t.text[at:end], '\n') {
+		at = end
 	}
-	at := end
-	if !bytes.ContainsRune(t.text[len(before):end], '\n') {
-		at = len(before)
+	if len(parent.Content) == 0 {
+		return t.splice(at, at, element), nil
 	}
-	return t.splice(at, at, element), nil
+	// A comma may stand behind the last element already, also before a comment.
+	edited := t.splice(at, at, ", "+element)
+	if _, err := parseNode(edited); err != nil {
+		edited = t.splice(at, at, " "+element)
+	}
+	return edited, nil
 }
 
 // closing returns the offset of the bracket that closes the one at an offset.
@@ -324,7 +333,7 @@ func (t *lines) quoteEnd(i int) int {
 	return i
 }
 
-var emptyValue = regexp.MustCompile(`^:\s*(\[\s*\]|\{\s*\}|null|~)?[ \t]*(#[^\r\n]*)?\r?\n?$`)
+var emptyValue = regexp.MustCompile(`^:[ \t]*?(\[\s*\]|\{\s*\}|null|~)?([ \t]+#[^\r\n]*)?[ \t]*\r?\n?$`)
 
 // setEmpty gives a value to a key that has an empty one: null, [], {} or nothing.
 func (t *lines) setEmpty(parent, key, old *yaml.Node, value any) ([]byte, error) {
@@ -359,7 +368,7 @@ func (t *lines) setEmpty(parent, key, old *yaml.Node, value any) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	block[0] = string(line[:name]) + ":" + strings.TrimRight(" "+string(match[2]), " ")
+	block[0] = string(line[:name]) + ":" + string(match[2])
 	for i := range block[1:] {
 		block[i+1] = strings.Repeat(" ", key.Column-1) + block[i+1]
 	}
@@ -383,7 +392,7 @@ func blockLines(parent *yaml.Node, key string, value any) ([]string, error) {
 
 // flowText renders a value in flow style, as JSON in a JSON document.
 func (t *lines) flowText(value any) (string, error) {
-	if bytes.HasPrefix(bytes.TrimSpace(t.text), []byte("{")) {
+	if t.isJSON() {
 		data, err := json.Marshal(value)
 		return string(data), err
 	}
@@ -393,6 +402,15 @@ func (t *lines) flowText(value any) (string, error) {
 	}
 	text, err := encode(node)
 	return strings.TrimSuffix(text, "\n"), err
+}
+
+func (t *lines) isJSON() bool {
+	text := t.text
+	if isSeparator(t.line(0)) {
+		text = t.text[len("---"):]
+	}
+	text, open := bytes.CutPrefix(bytes.TrimSpace(text), []byte("{"))
+	return open && bytes.HasPrefix(bytes.TrimSpace(text), []byte(`"`))
 }
 
 func encode(node *yaml.Node) (string, error) {

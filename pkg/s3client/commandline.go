@@ -1,10 +1,8 @@
 package s3client
 
 import (
-	"path"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 // commandLine is one program call: the program, empty for the image's own
@@ -42,7 +40,7 @@ func commandLines(command, args []string) []commandLine {
 // startsProgram tells whether args without a command begin with a program, as
 // for an image that has no entrypoint, or tini as its entrypoint.
 func startsProgram(word string) bool {
-	base := path.Base(word)
+	base := baseName(word)
 	_, wrapper := wrappers[base]
 	return slices.Contains(shells, base) || (wrapper && strings.Contains(word, "/")) || slices.ContainsFunc(products, func(p product) bool {
 		return slices.Contains(p.executables, base)
@@ -54,7 +52,7 @@ func calls(argv []string, depth int) []commandLine {
 	if len(argv) == 0 || depth == 0 {
 		return nil
 	}
-	if !slices.Contains(shells, path.Base(argv[0])) {
+	if !slices.Contains(shells, baseName(argv[0])) {
 		return []commandLine{{program: argv[0], args: argv[1:]}}
 	}
 	c := slices.IndexFunc(argv, isDashC)
@@ -80,7 +78,7 @@ func isDashC(word string) bool {
 // unwrap drops what stands before the program: NAME=value, exec, tini -- and the like.
 func unwrap(argv []string) []string {
 	for len(argv) > 0 {
-		operands, wrapper := wrappers[path.Base(argv[0])]
+		operands, wrapper := wrappers[baseName(argv[0])]
 		if !wrapper && !isAssignment(argv[0]) {
 			return argv
 		}
@@ -106,11 +104,13 @@ func isOption(word string) bool {
 }
 
 // splitScript splits a shell script into simple commands and these into words,
-// as a shell would without expanding anything: quotes are taken off, comments
-// dropped, $(…) and `…` stay part of their word.
+// as a shell would without expanding anything: comments are dropped, $(…) and
+// `…` stay part of their word. Quotes are taken off where they hold a whole word
+// or the value of a flag, and are kept inside a word, so that every name that is
+// found in a word stands in the script in one piece (see CEL).
 func splitScript(script string) [][]string {
 	var s scriptSplitter
-	for i := 0; i < len(script); i++ {
+	for i := 0; i < len(script); {
 		i += s.next(script[i:])
 	}
 	s.endCommand()
@@ -120,69 +120,62 @@ func splitScript(script string) [][]string {
 type scriptSplitter struct {
 	commands [][]string
 	command  []string
-	word     strings.Builder
+	word     []byte
 	inWord   bool
 }
 
-// next takes the piece of script that rest begins with and returns how many
-// bytes beyond the first it took.
+// next takes the piece of script that rest begins with and returns its length.
 func (s *scriptSplitter) next(rest string) int {
 	switch c := rest[0]; {
+	case strings.HasPrefix(rest, "\\\n"):
+		return 2
 	case c == '\\' && len(rest) > 1:
-		if rest[1] != '\n' {
-			s.add(rest[1:2])
-		}
-		return 1
+		return s.add(rest[:2])
 	case c == '\'' || c == '"':
-		return s.quoted(rest, c)
+		return s.quoted(rest)
 	case strings.HasPrefix(rest, "$(") || c == '`':
-		n := substitution(rest)
-		s.add(rest[:n])
-		return n - 1
+		return s.add(rest[:substitution(rest)])
 	case c == '#' && !s.inWord:
-		if n := strings.IndexByte(rest, '\n'); n >= 0 {
-			return n - 1
-		}
-		return len(rest) - 1
+		return len(rest) - len(strings.TrimLeftFunc(rest, func(r rune) bool { return r != '\n' }))
 	case strings.IndexByte(";&|()\n", c) >= 0:
 		s.endCommand()
-	case unicode.IsSpace(rune(c)):
+	case strings.IndexByte(" \t\r\v\f", c) >= 0:
 		s.endWord()
 	default:
 		s.add(rest[:1])
 	}
-	return 0
+	return 1
 }
 
-func (s *scriptSplitter) add(text string) {
+func (s *scriptSplitter) add(text string) int {
 	s.inWord = true
-	s.word.WriteString(text)
+	s.word = append(s.word, text...)
+	return len(text)
 }
 
 // quoted takes a quoted string; one that is never closed goes to the end.
-func (s *scriptSplitter) quoted(rest string, quote byte) int {
-	s.inWord = true
-	for i := 1; i < len(rest); i++ {
-		switch {
-		case rest[i] == quote:
-			return i
-		case rest[i] == '\\' && quote == '"' && i+1 < len(rest):
-			i++
-			if rest[i] != '\n' {
-				s.add(rest[i : i+1])
-			}
-		default:
-			s.add(rest[i : i+1])
+func (s *scriptSplitter) quoted(rest string) int {
+	quote, end := rest[0], 1
+	for end < len(rest) && rest[end] != quote {
+		if rest[end] == '\\' && quote == '"' {
+			end++
 		}
+		end++
 	}
-	return len(rest) - 1
+	end = min(end, len(rest))
+	if len(s.word) == 0 || s.word[len(s.word)-1] == '=' {
+		s.add(rest[1:end])
+	} else {
+		s.add(rest[:min(end+1, len(rest))])
+	}
+	return min(end+1, len(rest))
 }
 
 func (s *scriptSplitter) endWord() {
 	if s.inWord {
-		s.command = append(s.command, s.word.String())
+		s.command = append(s.command, string(s.word))
 	}
-	s.word.Reset()
+	s.word = nil
 	s.inWord = false
 }
 
@@ -214,4 +207,9 @@ func substitution(rest string) int {
 		}
 	}
 	return len(rest)
+}
+
+// baseName returns what stands behind the last slash.
+func baseName(program string) string {
+	return program[strings.LastIndexByte(program, '/')+1:]
 }

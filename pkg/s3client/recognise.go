@@ -6,7 +6,6 @@
 package s3client
 
 import (
-	"path"
 	"slices"
 	"strings"
 )
@@ -71,7 +70,7 @@ func isClientByLabel(l commandLine, nameLabel string) bool {
 }
 
 func (p product) runs(program string) bool {
-	return slices.Contains(p.executables, path.Base(program))
+	return slices.Contains(p.executables, baseName(program))
 }
 
 // isClient tells whether the product, called with these arguments, talks to
@@ -172,7 +171,7 @@ func flagValue(args []string, i int) (name, value string) {
 // imageName returns the last path element of an image without registry, tag and
 // digest: "thanos" of quay.io/thanos/thanos:v0.39.2@sha256:….
 func imageName(image string) string {
-	return path.Base(repository(image))
+	return baseName(repository(image))
 }
 
 // repository cuts tag and digest off an image.

@@ -50,9 +50,10 @@ import (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file; in-cluster configuration where empty")
-	namespace := flag.String("cluster-resource-namespace", "cert-manager", "namespace of the Secrets of ClusterIssuers")
-	flag.Parse()
+	flags := flag.NewFlagSet("cert-manager", flag.ExitOnError) // controller-runtime has put its own in the default set
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file; in-cluster configuration where empty")
+	namespace := flags.String("cluster-resource-namespace", "cert-manager", "namespace of the Secrets of ClusterIssuers")
+	_ = flags.Parse(os.Args[1:])
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

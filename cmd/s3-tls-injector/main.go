@@ -1,0 +1,45 @@
+// Command s3-tls-injector serves the admission webhook.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(exitStatus(run(ctx, os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stderr), os.Stderr))
+}
+
+func exitStatus(err error, stderr io.Writer) int {
+	switch {
+	case err == nil, errors.Is(err, pflag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, "error:", err)
+		return 2
+	default:
+		fmt.Fprintln(stderr, "error:", err)
+		return 1
+	}
+}
+
+// run serves until ctx ends, and then for as long as --drain says.
+func run(ctx context.Context, args []string, podNamespace string, stderr io.Writer) error {
+	o, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	if podNamespace != "" {
+		o.exemptNamespaces = append(o.exemptNamespaces, podNamespace)
+	}
+	return newServer(o, newLogger(o, stderr)).run(ctx)
+}

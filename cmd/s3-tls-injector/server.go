@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/webhook"
+)
+
+// certificatePoll is how often a certificate is looked for that is not there yet.
+const certificatePoll = time.Second
+
+// server is the process: the webhook, its health and metrics, and the cache of
+// namespaces. It works the same with and without a Kubernetes API.
+type server struct {
+	options *options
+	log     logr.Logger
+
+	// What readiness means.
+	draining    atomic.Bool
+	certificate atomic.Bool
+	synced      atomic.Bool
+	listening   atomic.Pointer[healthz.Checker]
+}
+
+func newServer(o *options, log logr.Logger) *server {
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	return &server{options: o, log: log}
+}
+
+// run serves until ctx ends; then it turns unready, goes on serving for the
+// drain time and finishes what is in flight.
+func (s *server) run(ctx context.Context) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error { return s.drain(ctx, serving, stop) })
+	group.Go(func() error { return s.serveHealth(serving) })
+	group.Go(func() error { return s.serveMetrics(serving) })
+	namespaces, err := s.startCache(serving, group)
+	if err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error { return s.serveReviews(serving, namespaces) })
+	return group.Wait()
+}
+
+func (s *server) drain(ctx, serving context.Context, stop func()) error {
+	select {
+	case <-ctx.Done():
+	case <-serving.Done():
+		return nil
+	}
+	s.draining.Store(true)
+	s.log.Info("draining", "for", s.options.drain.String())
+	select {
+	case <-time.After(s.options.drain):
+	case <-serving.Done():
+	}
+	stop()
+	return nil
+}
+
+// serveReviews waits for the certificate, then serves the webhook.
+func (s *server) serveReviews(ctx context.Context, namespaces webhook.Namespaces) error {
+	watcher, err := s.waitForCertificate(ctx)
+	if err != nil {
+		return ignoreCanceled(err)
+	}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
+		Host: s.options.host,
+		Port: s.options.port,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS13
+			c.NextProtos = []string{"h2", "http/1.1"}
+			c.GetCertificate = watcher.GetCertificate
+		}},
+	})
+	server.Register(webhook.Path, &webhook.Handler{
+		Namespaces:       namespaces,
+		ExemptNamespaces: slices.Concat(v1alpha1.ExemptNamespaces(), s.options.exemptNamespaces),
+		Metrics:          webhook.NewMetrics(metrics.Registry),
+		Log:              s.log.WithName("webhook"),
+		Closing:          s.draining.Load,
+	})
+	listening := server.StartedChecker()
+	s.listening.Store(&listening)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return watcher.Start(ctx) })
+	group.Go(func() error { return server.Start(ctx) })
+	return group.Wait()
+}
+
+// waitForCertificate returns once the folder holds a certificate and its key.
+func (s *server) waitForCertificate(ctx context.Context) (*certwatcher.CertWatcher, error) {
+	certificate, key := filepath.Join(s.options.certDir, "tls.crt"), filepath.Join(s.options.certDir, "tls.key")
+	for told := false; ; told = true {
+		watcher, err := certwatcher.New(certificate, key)
+		if err == nil {
+			s.certificate.Store(true)
+			return watcher, nil
+		}
+		if !told {
+			s.log.Info("waiting for the certificate", "reason", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(certificatePoll):
+		}
+	}
+}
+
+// startCache starts the cache of namespaces. In standalone mode there is none.
+func (s *server) startCache(ctx context.Context, group *errgroup.Group) (webhook.Namespaces, error) {
+	if s.options.standalone {
+		s.synced.Store(true)
+		return nil, nil //nolint:nilnil // no namespaces are looked up in standalone mode
+	}
+	config, err := restConfig(s.options.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("%w; --standalone works without a Kubernetes API", err)
+	}
+	unsafe := true // the cache's objects are only read
+	c, err := cluster.New(config, func(o *cluster.Options) {
+		o.Logger = s.log
+		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
+		o.Cache.DefaultUnsafeDisableDeepCopy = &unsafe
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the Kubernetes API: %w", err)
+	}
+	if _, err := c.GetCache().GetInformer(ctx, webhook.NamespaceObject(), cache.BlockUntilSynced(false)); err != nil {
+		return nil, fmt.Errorf("watch namespaces: %w", err)
+	}
+	group.Go(func() error { return c.Start(ctx) })
+	group.Go(func() error {
+		s.synced.Store(c.GetCache().WaitForCacheSync(ctx))
+		return nil
+	})
+	return &webhook.ClusterNamespaces{Cache: c.GetCache(), Live: c.GetAPIReader()}, nil
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+func (s *server) serveHealth(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answerHealth(w, nil) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, s.ready(r)) })
+	return s.serveHTTP(ctx, s.options.healthAddress, mux)
+}
+
+func answerHealth(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok")) // a probe that has gone away needs no answer
+}
+
+// ready means: certificate loaded, caches synced, port open, and not on the way out.
+func (s *server) ready(r *http.Request) error {
+	listening := s.listening.Load()
+	switch {
+	case s.draining.Load():
+		return errors.New("draining")
+	case !s.certificate.Load():
+		return errors.New("no certificate yet")
+	case !s.synced.Load():
+		return errors.New("the cache of namespaces is not synced yet")
+	case listening == nil:
+		return errors.New("the port is not open yet")
+	}
+	return (*listening)(r)
+}
+
+func (s *server) serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	closed := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer closed()
+	if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *server) serveMetrics(ctx context.Context) error {
+	server, err := metricsserver.NewServer(metricsserver.Options{BindAddress: s.options.metricsAddress}, nil, nil)
+	if err != nil || server == nil {
+		return err
+	}
+	return ignoreCanceled(server.Start(ctx))
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,163 @@
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+)
+
+// maxBody bounds a review, in bytes. The API server takes objects of 3 MiB; a
+// review holds one, and may be larger than what the user sent.
+const maxBody = 7 << 20
+
+// review is the narrow view of an AdmissionReview: what is read and nothing
+// else, so that one pass over the bytes is enough.
+type review struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Request    *request `json:"request"`
+}
+
+type request struct {
+	UID         types.UID               `json:"uid"`
+	Kind        metav1.GroupVersionKind `json:"kind"`
+	SubResource string                  `json:"subResource"`
+	Namespace   string                  `json:"namespace"`
+	Operation   admissionv1.Operation   `json:"operation"`
+	DryRun      bool                    `json:"dryRun"`
+	Object      *inject.Pod             `json:"object"`
+}
+
+// name returns the pod's name, or the prefix of the name that it will get.
+func (r *request) name() string {
+	if r.Object.Metadata == nil {
+		return ""
+	}
+	if r.Object.Metadata.Name == "" {
+		return r.Object.Metadata.GenerateName
+	}
+	return r.Object.Metadata.Name
+}
+
+// badRequest is an HTTP answer to something that is no review.
+type badRequest struct {
+	status int
+	text   string
+}
+
+func (b *badRequest) Error() string { return b.text }
+
+func bad(status int, format string, args ...any) error {
+	return &badRequest{status, fmt.Sprintf(format, args...)}
+}
+
+// readReview reads and decodes one review. Its errors name fields, never values.
+func readReview(w http.ResponseWriter, r *http.Request) (*request, error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return nil, bad(http.StatusMethodNotAllowed, "send a review with POST")
+	}
+	if contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || contentType != "application/json" {
+		return nil, bad(http.StatusUnsupportedMediaType, "content type is not application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	tooLarge := &http.MaxBytesError{}
+	if errors.As(err, &tooLarge) {
+		return nil, bad(http.StatusRequestEntityTooLarge, "review is larger than %d bytes", tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, bad(http.StatusBadRequest, "read review: the body ends early")
+	}
+	return decode(body)
+}
+
+// decode refuses what the API server would never send: a key given twice, or
+// one that differs from the field's name in case only, does not count as the field.
+func decode(body []byte) (*request, error) {
+	var rev review
+	strict, err := kjson.UnmarshalStrict(body, &rev, kjson.DisallowDuplicateFields)
+	switch wrongType := (*json.UnmarshalTypeError)(nil); {
+	case errors.As(err, &wrongType):
+		return nil, bad(http.StatusBadRequest, "decode review: field %q is a JSON %s", wrongType.Field, wrongType.Value)
+	case err != nil:
+		return nil, bad(http.StatusBadRequest, "decode review: not valid JSON")
+	case len(strict) > 0:
+		return nil, bad(http.StatusBadRequest, "decode review: %v", strict[0])
+	case rev.APIVersion != "admission.k8s.io/v1" || rev.Kind != "AdmissionReview":
+		return nil, bad(http.StatusBadRequest, "not an AdmissionReview of admission.k8s.io/v1")
+	case rev.Request == nil:
+		return nil, bad(http.StatusBadRequest, "the review has no request")
+	case rev.Request.UID == "":
+		return nil, bad(http.StatusBadRequest, "the request has no uid")
+	}
+	return rev.Request, nil
+}
+
+// foreign says why a request is none for this webhook, or nothing.
+func (r *request) foreign() string {
+	switch {
+	case r.Kind != metav1.GroupVersionKind{Version: "v1", Kind: "Pod"} || r.SubResource != "":
+		return "s3-tls-injector takes pods of v1 only; correct the rules of its webhook configuration"
+	case r.Operation != admissionv1.Create:
+		return "s3-tls-injector takes CREATE only; correct the rules of its webhook configuration"
+	case r.Object == nil:
+		return "the request has no object"
+	}
+	return ""
+}
+
+// respond answers a review.
+func respond(uid types.UID, result *inject.Result) (*admissionv1.AdmissionResponse, error) {
+	response := &admissionv1.AdmissionResponse{UID: uid, Allowed: true}
+	for _, warning := range result.Warnings {
+		response.Warnings = append(response.Warnings, warning.String())
+	}
+	if result.Decision == inject.Refused {
+		return deny(uid, http.StatusForbidden, refusal(result)), nil
+	}
+	if len(result.Patch) == 0 {
+		return response, nil
+	}
+	patch, err := json.Marshal(result.Patch)
+	if err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	patchType := admissionv1.PatchTypeJSONPatch
+	response.PatchType, response.Patch = &patchType, patch
+	return response, nil
+}
+
+func deny(uid types.UID, code int32, message string) *admissionv1.AdmissionResponse {
+	reason := metav1.StatusReasonForbidden
+	switch code {
+	case http.StatusBadRequest:
+		reason = metav1.StatusReasonBadRequest
+	case http.StatusInternalServerError:
+		reason = metav1.StatusReasonInternalError
+	}
+	return &admissionv1.AdmissionResponse{UID: uid, Result: &metav1.Status{
+		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message,
+	}}
+}
+
+// refusal joins all mistakes of a pod, as the command-line tool does.
+func refusal(result *inject.Result) string {
+	message := ""
+	for i, mistake := range result.Mistakes {
+		if i > 0 {
+			message += "; "
+		}
+		message += mistake.String()
+	}
+	return message
+}
