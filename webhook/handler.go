@@ -70,7 +70,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	req, err := readReview(w, r)
-	if wrong := (*badRequest)(nil); errors.As(err, &wrong) {
+	if wrong := (*badRequestError)(nil); errors.As(err, &wrong) {
 		h.Log.V(1).Info("bad review", keyReason, wrong.text)
 		http.Error(w, wrong.text, wrong.status)
 		return

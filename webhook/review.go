@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,16 +50,16 @@ func (r *request) name() string {
 	return r.Object.Metadata.Name
 }
 
-// badRequest is an HTTP answer to something that is no review.
-type badRequest struct {
+// badRequestError is an HTTP answer to something that is no review.
+type badRequestError struct {
 	status int
 	text   string
 }
 
-func (b *badRequest) Error() string { return b.text }
+func (b *badRequestError) Error() string { return b.text }
 
 func bad(status int, format string, args ...any) error {
-	return &badRequest{status, fmt.Sprintf(format, args...)}
+	return &badRequestError{status, fmt.Sprintf(format, args...)}
 }
 
 // readReview reads and decodes one review. Its errors name fields, never values.
@@ -152,12 +153,9 @@ func deny(uid types.UID, code int32, message string) *admissionv1.AdmissionRespo
 
 // refusal joins all mistakes of a pod, as the command-line tool does.
 func refusal(result *inject.Result) string {
-	message := ""
-	for i, mistake := range result.Mistakes {
-		if i > 0 {
-			message += "; "
-		}
-		message += mistake.String()
+	mistakes := make([]string, len(result.Mistakes))
+	for i, m := range result.Mistakes {
+		mistakes[i] = m.String()
 	}
-	return message
+	return strings.Join(mistakes, "; ")
 }

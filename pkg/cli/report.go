@@ -47,9 +47,9 @@ func (it item) line() string {
 		return fmt.Sprintf("injected, source %s, containers %s", it.result.Source, strings.Join(it.result.Containers, ", "))
 	case inject.Refused:
 		return "refused: " + it.reason()
-	default:
-		return "skipped, " + it.reason()
+	case inject.Skipped:
 	}
+	return "skipped, " + it.reason()
 }
 
 // report prints one line for each template and each warning.

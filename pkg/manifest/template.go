@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	kjson "sigs.k8s.io/json"
@@ -165,7 +166,7 @@ func (d *Document) visit(raw any, path []string, visit func(o object, raw any, p
 	}
 	items, _ := raw.(map[string]any)["items"].([]any)
 	for i, item := range items {
-		if err := d.visit(item, append(slices.Clone(path), "items", fmt.Sprint(i)), visit); err != nil {
+		if err := d.visit(item, append(slices.Clone(path), "items", strconv.Itoa(i)), visit); err != nil {
 			return err
 		}
 	}
@@ -316,7 +317,7 @@ func (d *Document) duplicateKeys(node *yaml.Node, path []string) []inject.Messag
 	var warnings []inject.Message
 	if node.Kind == yaml.SequenceNode {
 		for i, item := range node.Content {
-			warnings = append(warnings, d.duplicateKeys(item, append(slices.Clone(path), fmt.Sprint(i)))...)
+			warnings = append(warnings, d.duplicateKeys(item, append(slices.Clone(path), strconv.Itoa(i)))...)
 		}
 	}
 	if node.Kind != yaml.MappingNode {

@@ -14,7 +14,7 @@ const (
 // selects, and gives the settings of their injection.
 type InjectionPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 
 	Spec   InjectionPolicySpec   `json:"spec"`
 	Status InjectionPolicyStatus `json:"status,omitzero"`

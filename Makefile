@@ -1,0 +1,65 @@
+# Every target works from a clean clone with Go and make. `make` lists them.
+SHELL := bash
+.DEFAULT_GOAL := help
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 30s
+TOOL = $(GO) tool -modfile=hack/tools/go.mod
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Show the injection on a real API server (builds one the first time)
+	@assets=$$(hack/assets.sh) && cd e2e && $(GO) run ./demo --assets="$$assets" --source=..
+
+.PHONY: build
+build: ## Build both programs into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: test
+test: test-unit test-api ## Run all tests
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no API server, with the race detector
+	$(GO) test -race ./...
+
+.PHONY: test-api
+test-api: ## Run the tests on a real API server with real cert-manager controllers
+	@assets=$$(hack/assets.sh) && cd e2e && S3_TLS_ASSETS="$$assets" $(GO) test -count=1 ./...
+
+.PHONY: fuzz
+fuzz: ## Fuzz the core, the webhook and the editor of manifests, FUZZTIME each
+	$(GO) test ./pkg/inject -run='^$$' -fuzz=FuzzDecide -fuzztime=$(FUZZTIME)
+	$(GO) test ./pkg/manifest -run='^$$' -fuzz=FuzzApply -fuzztime=$(FUZZTIME)
+	$(GO) test ./webhook -run='^$$' -fuzz=FuzzServeHTTP -fuzztime=$(FUZZTIME)
+	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)
+
+.PHONY: bench
+bench: ## Time the core and the webhook's handler
+	$(GO) test -run='^$$' -bench=. -benchmem ./pkg/inject ./webhook
+
+.PHONY: assets
+assets: ## Build etcd, kube-apiserver, kubectl and cert-manager, print their folder
+	@hack/assets.sh
+
+.PHONY: generate
+generate: ## Write the generated files
+	$(GO) run ./hack/generate
+
+.PHONY: update
+update: ## Rewrite the golden files of the tests
+	$(GO) test ./pkg/inject ./pkg/cli -update
+
+.PHONY: lint
+lint: ## Run the linters, and check that generated files are up to date
+	hack/lint.sh
+
+.PHONY: image
+image: ## Build the container image with docker
+	docker build -t s3-tls-injector/s3-tls-injector:$(VERSION) .
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin
