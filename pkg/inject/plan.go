@@ -37,7 +37,7 @@ func newPlan(in *Input, with *settings.Settings) *plan {
 	if len(p.existing) > 0 {
 		p.volume = p.existing[0]
 	} else {
-		p.volume = caVolume{name: freeVolumeName(in.Pod.Spec.Volumes, in.ClaimTemplates), file: fileName}
+		p.volume = caVolume{name: in.Pod.freeVolumeName(in.ClaimTemplates), file: fileName}
 	}
 	return p
 }

@@ -78,11 +78,17 @@ func (p *Pod) caVolumes(ca settings.CA) []caVolume {
 }
 
 // freeVolumeName returns s3-tls-cert, or s3-tls-cert-2 and so on where the pod
-// or its workload's claim templates have that name already.
-func freeVolumeName(volumes []corev1.Volume, claimTemplates []string) string {
+// or its workload's claim templates have that name already. A name that only a
+// mount uses is taken too: that mount means another volume, which is missing.
+func (p *Pod) freeVolumeName(claimTemplates []string) string {
 	taken := slices.Clone(claimTemplates)
-	for i := range volumes {
-		taken = append(taken, volumes[i].Name)
+	for i := range p.Spec.Volumes {
+		taken = append(taken, p.Spec.Volumes[i].Name)
+	}
+	for _, c := range p.allContainers() {
+		for _, m := range c.VolumeMounts {
+			taken = append(taken, m.Name)
+		}
 	}
 	name := volumeName
 	for n := 2; slices.Contains(taken, name); n++ {
