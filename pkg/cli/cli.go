@@ -55,7 +55,6 @@ but offline: from files, to files.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl s3-tls"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

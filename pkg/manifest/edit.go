@@ -247,14 +247,16 @@ func (t *lines) insertLines(at, indent int, block []string) []byte {
 // lastLine returns the index of the last line of a block collection, whose
 // first key or dash is given: the last with content that is indented as deep,
 // before one that is not. A comment that is indented deeper may be the text of a
-// block scalar.
+// block scalar, and so may a blank line behind one that keeps them.
 func (t *lines) lastLine(kind yaml.Kind, first *yaml.Node) int {
 	last := first.Line - 1
+	keeps := keepsBlankLines.Match(t.line(last))
 	for i := first.Line; i < len(t.starts); i++ {
 		line := strings.TrimRight(string(t.line(i)), " \t\r\n")
 		content := strings.TrimLeft(line, " ")
 		indent := len(line) - len(content)
 		switch isDash := content == "-" || strings.HasPrefix(content, "- "); {
+		case content == "" && keeps:
 		case content == "", content[0] == '#' && indent < first.Column:
 			continue
 		case indent < first.Column-1, indent == 0 && content == "...":
@@ -263,9 +265,13 @@ func (t *lines) lastLine(kind yaml.Kind, first *yaml.Node) int {
 			return last
 		}
 		last = i
+		keeps = keeps || keepsBlankLines.Match(t.line(i))
 	}
 	return last
 }
+
+// keepsBlankLines matches the header of a block scalar such as |+.
+var keepsBlankLines = regexp.MustCompile(`[|>][0-9]?\+[0-9]?[ \t]*(#.*)?\r?\n?$`)
 
 // insertFlow adds an element before the closing bracket of a flow collection.
 func (t *lines) insertFlow(parent *yaml.Node, key string, value any) ([]byte, error) {
