@@ -20,7 +20,7 @@ var shells = []string{"sh", "bash", "ash", "dash", "zsh"} //nolint:gochecknoglob
 var wrappers = map[string]int{ //nolint:gochecknoglobals // constant
 	"exec": 0, "env": 0, "command": 0, "nohup": 0, "nice": 0, "time": 0, "busybox": 0,
 	"tini": 0, "dumb-init": 0, "catatonit": 0,
-	"timeout": 1, "gosu": 1, "su-exec": 1,
+	"timeout": 0, "gosu": 1, "su-exec": 1,
 	"if": 0, "then": 0, "else": 0, "elif": 0, "while": 0, "until": 0, "do": 0, "!": 0, "{": 0,
 }
 
@@ -98,9 +98,13 @@ func isAssignment(word string) bool {
 	return found && name != "" && !strings.ContainsAny(name, "/-.")
 }
 
-// isOption takes a number for the value of the option before it: nice -n 10.
+// isOption takes a number or duration for an option's value, or for the operand
+// of timeout: nice -n 10, timeout 60s.
 func isOption(word string) bool {
-	return strings.HasPrefix(word, "-") || strings.Trim(word, "0123456789") == ""
+	if strings.HasPrefix(word, "-") {
+		return true
+	}
+	return word != "" && word[0] >= '0' && word[0] <= '9' && strings.Trim(word, "0123456789.smhd") == ""
 }
 
 // splitScript splits a shell script into simple commands and these into words,
