@@ -128,7 +128,7 @@ func TestStandaloneServer(t *testing.T) {
 		if response.TLS.Version != tls.VersionTLS13 || response.ProtoMajor != map[string]int{"h2": 2, "http/1.1": 1}[protocol] {
 			t.Errorf("%s: TLS %x, %s", protocol, response.TLS.Version, response.Proto)
 		}
-		if response.StatusCode != 200 || !strings.Contains(body, `"patchType":"JSONPatch"`) {
+		if response.StatusCode != http.StatusOK || !strings.Contains(body, `"patchType":"JSONPatch"`) {
 			t.Errorf("%s: status %d, %s", protocol, response.StatusCode, body)
 		}
 	}
@@ -142,7 +142,7 @@ func TestStandaloneServer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.certs, "tls.crt"), []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if response, _ := s.review(t, first, "h2"); response.StatusCode != 200 {
+	if response, _ := s.review(t, first, "h2"); response.StatusCode != http.StatusOK {
 		t.Errorf("with half a certificate: %d", response.StatusCode)
 	}
 	second := writeCertificate(t, s.certs, 2)
@@ -157,7 +157,7 @@ func TestStandaloneServer(t *testing.T) {
 		status, text := s.get("http://127.0.0.1:" + s.health + "/readyz")
 		return status == 503 && strings.Contains(text, "draining")
 	})
-	if response, _ := s.review(t, second, "http/1.1"); response.StatusCode != 200 || !response.Close {
+	if response, _ := s.review(t, second, "http/1.1"); response.StatusCode != http.StatusOK || !response.Close {
 		t.Errorf("while draining: status %d, asked to connect anew %v", response.StatusCode, response.Close)
 	}
 	if err := <-s.done; err != nil {

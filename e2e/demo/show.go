@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -160,7 +161,7 @@ func (d *demo) showRefusal(ctx context.Context, like *corev1.Pod) error {
 	}
 	_, stderr, err := d.cluster.Kubectl(ctx, string(manifest), "create", "-f", "-")
 	if err == nil {
-		return fmt.Errorf("a pod with s3-tls/inject: \"yes\" was not refused")
+		return errors.New("a pod with s3-tls/inject: \"yes\" was not refused")
 	}
 	d.title("a pod with s3-tls/inject: \"yes\": refused")
 	fmt.Fprintln(d.out, "  "+strings.TrimSpace(stderr))

@@ -79,7 +79,7 @@ func (c *Cluster) StartInjector(ctx context.Context, program, port string, args 
 		return nil, err
 	}
 	certs := filepath.Join(c.Dir, "certs-"+port)
-	if err := c.syncCertificate(certs); err != nil {
+	if err := c.syncCertificate(certs); err != nil { //nolint:contextcheck // it goes on until the cluster stops
 		return nil, err
 	}
 	i := &Injector{Port: port}

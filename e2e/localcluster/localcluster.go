@@ -128,7 +128,7 @@ func (c *Cluster) run(name, program string, env []string, args ...string) (*Proc
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, args...) //nolint:noctx // it outlives the caller's context and is stopped by Stop
+	cmd := exec.Command(program, args...) // it outlives the caller's context and is stopped by Stop
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

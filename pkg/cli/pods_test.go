@@ -370,7 +370,7 @@ func checkYAML(t *testing.T, dir string, args []string, exit int) {
 		}
 		return
 	}
-	for _, line := range strings.Split(string(in), "\n") {
+	for line := range strings.SplitSeq(string(in), "\n") {
 		if _, comment, found := strings.Cut(line, "# "); found && !strings.Contains(stdout, "# "+comment) {
 			t.Errorf("comment %q is lost", comment)
 		}
