@@ -37,8 +37,8 @@ fuzz: ## Fuzz the core, the webhook and the editor of manifests, FUZZTIME each
 	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)
 
 .PHONY: bench
-bench: ## Time the core and the webhook's handler
-	$(GO) test -run='^$$' -bench=. -benchmem ./pkg/inject ./webhook
+bench: ## Time the handler of reviews
+	$(GO) test -run='^$$' -bench=. -benchmem ./webhook
 
 .PHONY: assets
 assets: ## Build etcd, kube-apiserver, kubectl and cert-manager, print their folder

@@ -30,6 +30,7 @@ const (
 	keyReason     = "reason"
 	keyContainers = "containers"
 	keyDryRun     = "dryRun"
+	keyStatus     = "status"
 )
 
 // Namespaces looks up the namespace of a pod.
@@ -71,7 +72,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req, err := readReview(w, r)
 	if wrong := (*badRequestError)(nil); errors.As(err, &wrong) {
-		h.Log.V(1).Info("bad review", keyReason, wrong.text)
+		h.Log.Info("bad review", keyStatus, wrong.status)
 		http.Error(w, wrong.text, wrong.status)
 		return
 	}

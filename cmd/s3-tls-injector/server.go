@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -30,8 +31,12 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/webhook"
 )
 
-// certificatePoll is how often a certificate is looked for that is not there yet.
-const certificatePoll = time.Second
+// A certificate that is not there yet is looked for at each certificatePoll, and
+// told of at every tellEvery-th.
+const (
+	certificatePoll = time.Second
+	tellEvery       = 30
+)
 
 // server is the process: the webhook, its health and metrics, and the cache of
 // namespaces. It works the same with and without a Kubernetes API.
@@ -49,6 +54,7 @@ type server struct {
 func newServer(o *options, log logr.Logger) *server {
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	slog.SetDefault(slog.New(logr.ToSlogHandler(log))) // net/http logs failed TLS handshakes there
 	return &server{options: o, log: log}
 }
 
@@ -58,14 +64,14 @@ func (s *server) run(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
-	group.Go(func() error { return s.drain(ctx, serving, stop) })
-	group.Go(func() error { return s.serveHealth(serving) })
-	group.Go(func() error { return s.serveMetrics(serving) })
 	namespaces, err := s.startCache(serving, group)
 	if err != nil {
 		stop()
 		return errors.Join(err, group.Wait())
 	}
+	group.Go(func() error { return s.drain(ctx, serving, stop) })
+	group.Go(func() error { return s.serveHealth(serving) })
+	group.Go(func() error { return s.serveMetrics(serving) })
 	group.Go(func() error { return s.serveReviews(serving, namespaces) })
 	return group.Wait()
 }
@@ -77,10 +83,12 @@ func (s *server) drain(ctx, serving context.Context, stop func()) error {
 		return nil
 	}
 	s.draining.Store(true)
-	s.log.Info("draining", "for", s.options.drain.String())
-	select {
-	case <-time.After(s.options.drain):
-	case <-serving.Done():
+	if s.listening.Load() != nil { // else nobody is served yet
+		s.log.Info("draining", "for", s.options.drain.String())
+		select {
+		case <-time.After(s.options.drain):
+		case <-serving.Done():
+		}
 	}
 	stop()
 	return nil
@@ -119,13 +127,13 @@ func (s *server) serveReviews(ctx context.Context, namespaces webhook.Namespaces
 // waitForCertificate returns once the folder holds a certificate and its key.
 func (s *server) waitForCertificate(ctx context.Context) (*certwatcher.CertWatcher, error) {
 	certificate, key := filepath.Join(s.options.certDir, "tls.crt"), filepath.Join(s.options.certDir, "tls.key")
-	for told := false; ; told = true {
+	for try := 0; ; try++ {
 		watcher, err := certwatcher.New(certificate, key)
 		if err == nil {
 			s.certificate.Store(true)
 			return watcher, nil
 		}
-		if !told {
+		if try%tellEvery == 0 {
 			s.log.Info("waiting for the certificate", "reason", err.Error())
 		}
 		select {

@@ -59,7 +59,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	program := filepath.Join(dir, "s3-tls-injector")
 	d.step("building s3-tls-injector")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/s3-tls-injector")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/s3-tls-injector")
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // so that it removes its temporary files
+	build.WaitDelay = 10 * time.Second
 	build.Dir, build.Env = d.source, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the injector: %w: %s", err, out)

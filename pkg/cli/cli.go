@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -61,4 +62,16 @@ but offline: from files, to files.`,
 	root.SetErr(streams.Err)
 	root.AddCommand(newInject(streams), newExplain(streams))
 	return root
+}
+
+// noTemplates is told where the input holds nothing to decide about. The pods of
+// an operator's object are made by the operator, and injected by the webhook.
+const noTemplates = "no pod and no pod template in the input"
+
+// noArguments points those who forget -f at it.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("there is no argument %q; name files with -f %s", args[0], args[0])
+	}
+	return nil
 }

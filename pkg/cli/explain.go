@@ -26,7 +26,7 @@ Exit status: 0, 1 where a manifest is refused, 2 where one cannot be read.`,
 
   # In a labelled namespace
   kubectl s3-tls explain -f tempo.yaml --namespace-label s3-tls/inject=true`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return runExplain(in, streams) },
 	}
 	in.addFlags(cmd.Flags())
@@ -50,7 +50,7 @@ func runExplain(in *input, streams Streams) error {
 		}
 	}
 	if len(a.items) == 0 {
-		return errors.New("no pod and no pod template in the input")
+		return errors.New(noTemplates)
 	}
 	if a.refused() {
 		return errRefused

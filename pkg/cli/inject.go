@@ -26,12 +26,12 @@ for each pod template, and each warning, goes to standard error. Exit status: 0,
 		Example: `  # What would the webhook add?
   kubectl s3-tls inject -f thanos.yaml -o diff
 
-  # Without a webhook
-  helm template thanos bitnami/thanos | kubectl s3-tls inject -f - | kubectl apply -f -
+  # Without a webhook, as if the namespace were labelled
+  helm template thanos bitnami/thanos | kubectl s3-tls inject -f - --namespace-label s3-tls/inject=true | kubectl apply -f -
 
-  # As if the namespace were labelled, and with a policy
-  kubectl s3-tls inject -f manifests/ --namespace-label s3-tls/inject=true --policy policy.yaml`,
-		Args: cobra.NoArgs,
+  # A folder, with a policy
+  kubectl s3-tls inject -f manifests/ --policy policy.yaml`,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return runInject(in, output, streams) },
 	}
 	in.addFlags(cmd.Flags())
@@ -55,6 +55,9 @@ func runInject(in *input, output string, streams Streams) error {
 	text, err := format(a, streams)
 	if err != nil {
 		return err
+	}
+	if len(a.items) == 0 {
+		a.notes = append(a.notes, noTemplates)
 	}
 	a.report(streams.Err)
 	if a.refused() && output != "patch" {
@@ -167,8 +170,8 @@ func printPatch(a *answers, _ Streams) ([]byte, error) {
 		entries = append(entries, entry{
 			File: it.Document.File, Document: it.Document.Number, Kind: it.Kind, Namespace: it.namespace, Name: it.Name,
 			Decision: it.result.Decision, Reason: it.reason(), Source: it.result.Source,
-			Containers: slices.Concat([]string{}, it.result.Containers), Warnings: it.warnings(),
-			Patch: slices.Concat([]jsonpatch.Operation{}, it.ops()),
+			Containers: append([]string{}, it.result.Containers...), Warnings: it.warnings(),
+			Patch: append([]jsonpatch.Operation{}, it.ops()...),
 		})
 	}
 	var b bytes.Buffer

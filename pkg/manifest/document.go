@@ -158,6 +158,9 @@ func (d *Document) syntaxError(err error) error {
 			e.Line = d.line + n
 		}
 	}
+	if bytes.Contains(d.Text, []byte("{{")) {
+		text += "; this looks like a template: render it first"
+	}
 	e.Err = errors.New(text)
 	return e
 }

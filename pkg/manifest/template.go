@@ -278,7 +278,11 @@ func (d *Document) decodeError(err error, path []string) error {
 			break
 		}
 	}
-	return d.errorAt(node, fmt.Errorf("%s: the value is read as %s, where %s is wanted", field, wrong.Value, wrong.Type))
+	hint := ""
+	if wrong.Type.Kind() == reflect.String && (wrong.Value == "number" || wrong.Value == "bool") {
+		hint = "; quote it"
+	}
+	return d.errorAt(node, fmt.Errorf("%s: the value is read as %s, where %s is wanted%s", field, wrong.Value, wrong.Type, hint))
 }
 
 // candidates returns every node that a path without indexes leads to.
