@@ -69,7 +69,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*request, error) {
 		return nil, bad(http.StatusMethodNotAllowed, "send a review with POST")
 	}
 	if contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || contentType != "application/json" {
-		return nil, bad(http.StatusUnsupportedMediaType, "content type is not application/json")
+		return nil, bad(http.StatusBadRequest, "content type is not application/json")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	tooLarge := &http.MaxBytesError{}

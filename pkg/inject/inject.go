@@ -102,10 +102,14 @@ type Result struct {
 func Decide(in Input) Result {
 	policy := firstSelecting(in.Policies, &in)
 	result := optIn(&in, policy)
-	if result.Decision != Injected {
+	if result.Decision == Skipped {
 		return result
 	}
 	merged, own, others := mergeSettings(&in, policy)
+	if result.Decision == Refused {
+		result.Mistakes = append(result.Mistakes, own...)
+		return result
+	}
 	result.Settings = &merged
 	chosen, rule := choose(&in, &merged, policy, result.Source)
 	result.ContainerRule, result.chosen = rule, names(chosen)

@@ -30,7 +30,7 @@ func variableTaken(container, variable string) string {
 }
 
 func pathTaken(container, mountPath string) string {
-	return fmt.Sprintf("%q already mounts %s; left unchanged, set s3-tls/mount-path", container, mountPath)
+	return fmt.Sprintf("%q mounts %s itself; left alone, set s3-tls/mount-path", container, mountPath)
 }
 
 func parentMounted(container, parent, mountPath string) string {

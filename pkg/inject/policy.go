@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -33,6 +34,9 @@ func NewPolicy(p *v1alpha1.InjectionPolicy) (Policy, error) {
 		policy.clients = append(policy.clients, s3client.Pattern(c))
 	}
 	errs := []error{namespaceErr, podErr}
+	if len(apivalidation.NameIsDNSSubdomain(p.Name, false)) > 0 {
+		errs = append(errs, fmt.Errorf("policy %q: metadata.name is no valid name", p.Name))
+	}
 	for _, m := range policy.level.Mistakes() {
 		errs = append(errs, errors.New(m.Text))
 	}

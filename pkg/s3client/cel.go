@@ -58,7 +58,7 @@ func (p product) cel() string {
 	}
 	named := fmt.Sprintf("%s || words.exists(w, %s)", celImage(p.images), strings.Join(executables, " || "))
 	if p.subcommands == nil {
-		return fmt.Sprintf("((%s || (%s && words.exists(w, w.matches(r'(^|[^\\w-])--?(%s)($|[^\\w.-])')))) && %s)",
+		return fmt.Sprintf("((%s || (%s && words.exists(w, w.matches(r'(^|[^\\w-])-(%s)($|[^\\w.-])')))) && %s)",
 			named, celLabel(p.images), strings.ReplaceAll(strings.Join(ownFlags, "|"), ".", `\.`), p.celTargets())
 	}
 	return fmt.Sprintf("((%s || %s) && words.exists(w, !w.startsWith('-') && w.matches(r'%s(%s)%s')))",

@@ -133,8 +133,8 @@ func (p product) hasOwnArguments(args []string) bool {
 		_, known := p.subcommands[p.subcommand(args)]
 		return known || hasObjstoreFlag(args)
 	}
-	for i := range args {
-		if name, _ := flagValue(args, i); slices.Contains(ownFlags, name) {
+	for i, arg := range args {
+		if name, _ := flagValue(args, i); slices.Contains(ownFlags, name) && !strings.HasPrefix(arg, "--") {
 			return true
 		}
 	}

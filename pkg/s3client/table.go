@@ -41,8 +41,9 @@ var globalValueFlags = []string{ //nolint:gochecknoglobals // part of the table
 // targetFlag chooses the parts of a program that is driven by targets.
 const targetFlag = "target"
 
-// ownFlags tell a program that is driven by targets from others in a pod
-// whose label names the product.
+// ownFlags tell a program that is driven by targets from others in a pod whose
+// label names the product. They are written with one dash, which a Prometheus
+// or Alertmanager beside it does not take.
 var ownFlags = []string{"config.file", targetFlag} //nolint:gochecknoglobals // part of the table
 
 // products is the table of S3 clients. Recognition and the CEL expressions of
@@ -50,7 +51,7 @@ var ownFlags = []string{"config.file", targetFlag} //nolint:gochecknoglobals // 
 var products = []product{ //nolint:gochecknoglobals // the table is data, in one place
 	{
 		name:        "thanos",
-		images:      []string{"thanos", "thanos-rhel8", "thanos-rhel9", "ose-thanos", "ose-thanos-rhel8", "ose-thanos-rhel9"},
+		images:      []string{"thanos", "thanos-rhel8", "thanos-rhel9", "ose-thanos", "ose-thanos-rhel8", "ose-thanos-rhel9", "origin-thanos", "mirrored-thanos-thanos"},
 		executables: []string{"thanos"},
 		subcommands: map[string]need{
 			"store": always, "compact": always, "downsample": always, "bucket": always, "tools bucket": always,
@@ -60,13 +61,13 @@ var products = []product{ //nolint:gochecknoglobals // the table is data, in one
 	},
 	{
 		name:        "tempo",
-		images:      []string{"tempo", "grafana-tempo", "tempo-rhel8", "tempo-rhel9", "enterprise-traces"},
+		images:      []string{"tempo", "grafana-tempo", "tempo-rhel8", "tempo-rhel9", "mirrored-grafana-tempo", "enterprise-traces"},
 		companions:  []string{"tempo-query", "tempo-vulture", "tempo-cli", "grafana-tempo-query", "grafana-tempo-vulture"},
 		executables: []string{"tempo", "enterprise-traces"},
 	},
 	{
 		name:        "loki",
-		images:      []string{"loki", "grafana-loki", "logging-loki-rhel8", "logging-loki-rhel9", "enterprise-logs"},
+		images:      []string{"loki", "grafana-loki", "logging-loki-rhel8", "logging-loki-rhel9", "mirrored-grafana-loki", "enterprise-logs"},
 		companions:  []string{"loki-canary", "logcli", "lokitool", "promtail"},
 		executables: []string{"loki", "enterprise-logs"},
 		nonClientTargets: []string{
@@ -76,7 +77,7 @@ var products = []product{ //nolint:gochecknoglobals // the table is data, in one
 	},
 	{
 		name:        "mimir",
-		images:      []string{"mimir", "grafana-mimir", "enterprise-metrics"},
+		images:      []string{"mimir", "grafana-mimir", "mirrored-grafana-mimir", "enterprise-metrics"},
 		companions:  []string{"mimirtool", "mimir-continuous-test", "query-tee", "metaconvert"},
 		executables: []string{"mimir", "enterprise-metrics"},
 		nonClientTargets: []string{
@@ -116,7 +117,7 @@ var helpers = []helper{ //nolint:gochecknoglobals // the table is data, in one p
 	{image: "envoy"},
 	{image: "consul-dataplane"},
 	{image: "consul-k8s-control-plane"},
-	{image: "kuma-dp"},
+	{image: "cilium-envoy"}, {image: "daprd"}, {image: "consul", args: []string{"agent"}}, {image: "kuma-dp"},
 	{image: "kuma-sidecar"},
 	{image: "osm-init"},
 	{image: "aws-appmesh-envoy"},
@@ -141,7 +142,7 @@ var helpers = []helper{ //nolint:gochecknoglobals // the table is data, in one p
 	{image: "ose-kube-rbac-proxy"},
 	{image: "ose-kube-rbac-proxy-rhel9"},
 	{image: "gatekeeper-proxy"},
-	{image: "keycloak-gatekeeper"},
+	{image: "gogatekeeper/gatekeeper"}, {image: "pomerium"}, {image: "authelia"}, {image: "keycloak-gatekeeper"},
 	{image: "louketo-proxy"},
 	{image: "prom-label-proxy"},
 	{image: "opa-openshift"},

@@ -43,7 +43,7 @@ func OfNamespace(name string, annotations map[string]string) Level {
 	}}
 	l.read(annotations, v1alpha1.Inject, v1alpha1.Containers)
 	if _, ok := annotations[v1alpha1.Containers]; ok {
-		l.mistake(unknown, v1alpha1.Containers, namespaceNamesContainers)
+		l.mistake(containers, v1alpha1.Containers, namespaceNamesContainers)
 	}
 	return l
 }
@@ -160,16 +160,25 @@ func (l *Level) mistakesIn(s setting) []Mistake {
 }
 
 // splitList splits a comma-separated list: blanks around commas are trimmed, a
-// name given twice counts once, a blank list is empty.
+// blank list is empty.
 func splitList(value string) []string {
 	if strings.TrimSpace(value) == "" {
 		return nil
 	}
-	var names []string
-	for name := range strings.SplitSeq(value, ",") {
-		if name = strings.TrimSpace(name); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+	names := strings.Split(value, ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
 	}
 	return names
+}
+
+// distinct lets a name that is given twice count once.
+func distinct(names []string) []string {
+	var kept []string
+	for _, name := range names {
+		if !slices.Contains(kept, name) {
+			kept = append(kept, name)
+		}
+	}
+	return kept
 }

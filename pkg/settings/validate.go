@@ -63,6 +63,7 @@ func isDirectory(value string) bool {
 
 func (l *Level) setEnv(field string, names []string) {
 	l.say(env)
+	names = distinct(names)
 	if slices.Equal(names, []string{v1alpha1.None}) {
 		return
 	}
@@ -82,6 +83,7 @@ func (l *Level) setEnv(field string, names []string) {
 
 func (l *Level) setContainers(field string, names []string) {
 	l.say(containers)
+	names = distinct(names)
 	l.values.Containers = names
 	if len(names) == 0 {
 		l.mistake(containers, field, emptyList)
