@@ -10,10 +10,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/entry"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject/injecttest"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/manifest"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +25,11 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/entry"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject/injecttest"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/manifest"
 )
 
 // randomData returns bytes for a case, the same for the same number.

@@ -82,8 +82,8 @@ func (it item) explain(out io.Writer) error {
 		return err
 	}
 	row("CONTAINER", "KIND", "DONE")
-	for _, c := range it.result.Outcomes(&it.Pod) {
-		row(c.Name, c.Kind, c.Done)
+	for _, o := range it.outcomes() {
+		row(o.name, o.kind, o.done)
 	}
 	return w.Flush()
 }

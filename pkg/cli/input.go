@@ -85,6 +85,11 @@ func (i *input) decide(streams Streams) (*answers, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(templates) == 0 {
+			for _, warning := range d.DuplicateKeys() {
+				a.notes = append(a.notes, fmt.Sprintf("%s#%d: warning: %s", d.File, d.Number, warning))
+			}
+		}
 		for _, t := range templates {
 			namespace := namespaces.of(t.Namespace)
 			a.items = append(a.items, item{t, namespace.Name, inject.Decide(inject.Input{

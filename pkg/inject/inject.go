@@ -94,8 +94,8 @@ type Result struct {
 	Settings *settings.Settings
 	// ContainerRule says how the containers were chosen, for people.
 	ContainerRule string
-
-	chosen map[string]bool
+	// Chosen are the names of the containers that were chosen by it.
+	Chosen []string
 }
 
 // Decide answers for one pod. The same input always gives the same bytes.
@@ -112,7 +112,7 @@ func Decide(in Input) Result {
 	}
 	result.Settings = &merged
 	chosen, rule := choose(&in, &merged, policy, result.Source)
-	result.ContainerRule, result.chosen = rule, names(chosen)
+	result.ContainerRule, result.Chosen = rule, names(chosen)
 	switch {
 	case len(chosen) == 0 && (len(own) == 0 || !asksItself(&in, result.Source)):
 		return result.skip(NoS3Client)
@@ -133,7 +133,7 @@ func Decide(in Input) Result {
 // its own, and those of its namespace and policy.
 func mergeSettings(in *Input, policy *Policy) (merged settings.Settings, own, others []Message) {
 	levels := []settings.Level{
-		settings.OfPod(in.Pod.annotations(), in.Pod.containerNames()),
+		settings.OfPod(in.Pod.annotations(), names(in.Pod.allContainers())),
 		settings.OfNamespace(in.Namespace.Name, in.Namespace.Annotations),
 	}
 	if policy != nil {

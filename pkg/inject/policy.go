@@ -110,10 +110,10 @@ func filter(refs []containerRef, keep func(containerRef) bool) []containerRef {
 	return kept
 }
 
-func names(refs []containerRef) map[string]bool {
-	set := make(map[string]bool, len(refs))
-	for _, ref := range refs {
-		set[ref.Name] = true
+func names(refs []containerRef) []string {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = ref.Name
 	}
-	return set
+	return names
 }

@@ -82,11 +82,3 @@ func (p *Pod) allContainers() []containerRef {
 	}
 	return refs
 }
-
-func (p *Pod) containerNames() []string {
-	var names []string
-	for _, c := range p.allContainers() {
-		names = append(names, c.Name)
-	}
-	return names
-}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -77,21 +78,44 @@ func Parse(file string, stream []byte) ([]*Document, error) {
 	return documents, nil
 }
 
-// split cuts a stream before each separator line.
+// split cuts a stream before each separator line, after each end-of-document
+// line, and between JSON objects that follow each other.
 func split(stream []byte) [][]byte {
 	var parts [][]byte
-	start, end := 0, 0
+	start, end, ended := 0, 0, false
 	for line := range bytes.Lines(stream) {
-		if end > start && isSeparator(line) {
-			parts = append(parts, stream[start:end])
+		if end > start && (ended || isSeparator(line)) {
+			parts = append(parts, splitJSON(stream[start:end])...)
 			start = end
 		}
 		end += len(line)
+		ended = string(bytes.TrimRight(line, " \t\r\n")) == "..."
 	}
 	if end > start {
-		parts = append(parts, stream[start:end])
+		parts = append(parts, splitJSON(stream[start:end])...)
 	}
 	return parts
+}
+
+// splitJSON cuts JSON objects that follow each other without a separator, which
+// kubectl reads too; anything else stays whole.
+func splitJSON(part []byte) [][]byte {
+	decoder := json.NewDecoder(bytes.NewReader(part))
+	var parts [][]byte
+	start := int64(0)
+	for {
+		var object map[string]any
+		err := decoder.Decode(&object)
+		switch end := decoder.InputOffset(); {
+		case err == nil:
+			parts = append(parts, part[start:end])
+			start = end
+		case errors.Is(err, io.EOF) && len(parts) > 1:
+			return append(parts[:len(parts)-1], part[start-int64(len(parts[len(parts)-1])):])
+		default:
+			return [][]byte{part}
+		}
+	}
 }
 
 func isSeparator(line []byte) bool {
@@ -130,11 +154,15 @@ func (d *Document) read() error {
 	return nil
 }
 
-// parseNode returns the content of a text as a node.
+// parseNode returns the content of a text, which is one document, as a node.
 func parseNode(text []byte) (*yaml.Node, error) {
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var document, next yaml.Node
+	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
+	}
+	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one document; separate documents with a line ---")
 	}
 	if len(document.Content) == 0 {
 		return &document, nil

@@ -25,7 +25,7 @@ func (t *Template) Pointer(podPointer string) string {
 }
 
 // Apply returns the document's text with the operations, all "add", made in it.
-// Anchors and aliases are written out where the text cannot be edited otherwise.
+// Aliases are written out where the text cannot be edited otherwise.
 func (d *Document) Apply(ops []jsonpatch.Operation) ([]byte, error) {
 	if len(ops) == 0 {
 		return d.Text, nil
@@ -38,7 +38,7 @@ func (d *Document) Apply(ops []jsonpatch.Operation) ([]byte, error) {
 	if err == nil {
 		return edited, nil
 	}
-	plain, plainErr := withoutAnchors(d.Text)
+	plain, plainErr := withoutAliases(d.Text)
 	if plainErr != nil {
 		return nil, d.errorAt(nil, errors.Join(err, plainErr))
 	}
@@ -92,19 +92,50 @@ func editText(text []byte, ops []jsonpatch.Operation, want any) ([]byte, error) 
 	return text, nil
 }
 
-func withoutAnchors(text []byte) ([]byte, error) {
-	node, err := yaml.Parse(string(bytes.TrimPrefix(text, []byte("---"))))
+// withoutAliases replaces each alias in a text by what its anchor holds, written
+// in flow style, so that one of them can be edited without the others.
+func withoutAliases(text []byte) ([]byte, error) {
+	root, err := parseNode(text)
 	if err != nil {
 		return nil, err
 	}
-	if err := node.DeAnchor(); err != nil {
-		return nil, err
+	aliases := aliasesIn(root)
+	for i := len(aliases) - 1; i >= 0; i-- { // from the last, so that places stay what they are
+		t := newLines(text)
+		node := copyOf(aliases[i])
+		setStyle(node, yaml.FlowStyle)
+		value, err := encode(node)
+		if err != nil {
+			return nil, err
+		}
+		from := t.offset(aliases[i])
+		text = t.splice(from, from+len("*")+len(aliases[i].Value), strings.TrimSuffix(value, "\n"))
 	}
-	plain, err := node.String()
-	if bytes.HasPrefix(text, []byte("---")) {
-		plain = "---\n" + plain
+	return text, nil
+}
+
+// aliasesIn returns the aliases under a node in the order of the text.
+func aliasesIn(node *yaml.Node) []*yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return []*yaml.Node{node}
 	}
-	return []byte(plain), err
+	var aliases []*yaml.Node
+	for _, child := range node.Content {
+		aliases = append(aliases, aliasesIn(child)...)
+	}
+	return aliases
+}
+
+// copyOf copies a node without its anchors, comments and aliases.
+func copyOf(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	c := &yaml.Node{Kind: node.Kind, Tag: node.Tag, Value: node.Value}
+	for _, child := range node.Content {
+		c.Content = append(c.Content, copyOf(child))
+	}
+	return c
 }
 
 // insert makes one operation: a new key in a mapping, or a new last element of
@@ -143,13 +174,9 @@ func lookup(node *yaml.Node, path []string) *yaml.Node {
 		if node.Kind == yaml.AliasNode {
 			node = node.Alias
 		}
-		switch node.Kind { //nolint:exhaustive // scalars have no children
+		switch node.Kind {
 		case yaml.MappingNode:
-			i := keyIndex(node, step)
-			if i < 0 {
-				return nil
-			}
-			node = node.Content[i+1]
+			node = valueOf(node, step)
 		case yaml.SequenceNode:
 			i, err := strconv.Atoi(step)
 			if err != nil || i >= len(node.Content) {
@@ -161,6 +188,23 @@ func lookup(node *yaml.Node, path []string) *yaml.Node {
 		}
 	}
 	return node
+}
+
+// valueOf returns the value of a key, also of one that is merged in by <<.
+func valueOf(mapping *yaml.Node, key string) *yaml.Node {
+	if i := keyIndex(mapping, key); i >= 0 {
+		return mapping.Content[i+1]
+	}
+	if i := keyIndex(mapping, "<<"); i >= 0 {
+		merged := mapping.Content[i+1]
+		if merged.Kind == yaml.AliasNode {
+			merged = merged.Alias
+		}
+		if merged.Kind == yaml.MappingNode {
+			return valueOf(merged, key)
+		}
+	}
+	return nil
 }
 
 func keyIndex(mapping *yaml.Node, key string) int {
@@ -223,11 +267,29 @@ func (t *lines) insertBlock(parent *yaml.Node, key string, value any) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	first := parent
-	if parent.Kind == yaml.MappingNode {
-		first = parent.Content[0] // the mapping itself begins at its anchor, where it has one
+	first, err := t.firstPlace(parent)
+	if err != nil {
+		return nil, err
 	}
 	return t.insertLines(t.lastLine(parent.Kind, first)+1, first.Column-1, block), nil
+}
+
+// firstPlace returns the place of the first key of a block mapping or the first
+// dash of a sequence. The collection itself begins at its anchor, where it has one.
+func (t *lines) firstPlace(parent *yaml.Node) (*yaml.Node, error) {
+	first := parent.Content[0]
+	if parent.Kind == yaml.MappingNode {
+		return first, nil
+	}
+	before := t.text[t.starts[first.Line-1]:t.offset(first)]
+	dash := bytes.LastIndexByte(before, '-')
+	switch {
+	case parent.Anchor == "":
+		return parent, nil
+	case dash < 0:
+		return nil, errors.New("the first element is not where its dash is")
+	}
+	return &yaml.Node{Line: first.Line, Column: dash + 1}, nil
 }
 
 func (t *lines) insertLines(at, indent int, block []string) []byte {

@@ -94,8 +94,25 @@ func (d *Document) Templates() ([]*Template, error) {
 	if err != nil || len(templates) == 0 {
 		return nil, err
 	}
-	templates[0].Warnings = d.duplicateKeys(d.root, nil)
+	for _, warning := range d.DuplicateKeys() {
+		t := templates[0]
+		for _, other := range templates {
+			if len(t.Path) > 0 && strings.HasPrefix(warning.Path, dotted(other.Path[:min(2, len(other.Path))])+".") {
+				t = other
+				break
+			}
+		}
+		t.Warnings = append(t.Warnings, warning)
+	}
 	return templates, nil
+}
+
+// DuplicateKeys warns of the keys that a mapping of the document holds twice.
+func (d *Document) DuplicateKeys() []inject.Message {
+	if d.root == nil {
+		return nil
+	}
+	return d.duplicateKeys(d.root, nil)
 }
 
 // Namespaces returns the Namespace objects of the document.
@@ -234,7 +251,7 @@ func (d *Document) checkStrings(raw any, path []string) error {
 			}
 			at := append(slices.Clone(path), field, key)
 			return d.errorAt(lookup(d.root, at), fmt.Errorf("%s: the value is read as %s, not as a string; quote it: %s",
-				dotted(at), typeName(values[key]), quoted(values[key])))
+				dotted(at), typeName(values[key]), quoted(lookup(d.root, at))))
 		}
 	}
 	return nil
@@ -255,13 +272,12 @@ func typeName(v any) string {
 	}
 }
 
-func quoted(v any) string {
-	switch v.(type) {
-	case bool, float64:
-		return fmt.Sprintf(`"%v"`, v)
-	default:
+// quoted renders a scalar as the user should write it.
+func quoted(node *yaml.Node) string {
+	if node == nil || node.Kind != yaml.ScalarNode || node.Value == "" {
 		return `"…"`
 	}
+	return strconv.Quote(node.Value)
 }
 
 // decodeError says which field has the wrong type, and in which line.
@@ -280,9 +296,24 @@ func (d *Document) decodeError(err error, path []string) error {
 	}
 	hint := ""
 	if wrong.Type.Kind() == reflect.String && (wrong.Value == "number" || wrong.Value == "bool") {
-		hint = "; quote it"
+		hint = "; quote it: " + quoted(node)
 	}
-	return d.errorAt(node, fmt.Errorf("%s: the value is read as %s, where %s is wanted%s", field, wrong.Value, wrong.Type, hint))
+	return d.errorAt(node, fmt.Errorf("%s: the value is read as a %s, where %s is wanted%s", field, wrong.Value, wantedName(wrong.Type), hint))
+}
+
+func wantedName(wanted reflect.Type) string {
+	switch wanted.Kind() { //nolint:exhaustive // the other kinds are numbers
+	case reflect.String:
+		return "a string"
+	case reflect.Map, reflect.Struct:
+		return "a mapping"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	default:
+		return "a number"
+	}
 }
 
 // candidates returns every node that a path without indexes leads to.
@@ -306,7 +337,7 @@ func candidates(node *yaml.Node, path []string) []*yaml.Node {
 func fits(node *yaml.Node, wanted reflect.Type) bool {
 	switch wanted.Kind() { //nolint:exhaustive // the other kinds are scalars
 	case reflect.String:
-		return node.ShortTag() == yaml.NodeTagString
+		return isString(node)
 	case reflect.Map, reflect.Struct:
 		return node.Kind == yaml.MappingNode
 	case reflect.Slice:
@@ -314,6 +345,16 @@ func fits(node *yaml.Node, wanted reflect.Type) bool {
 	default:
 		return node.Kind == yaml.ScalarNode && node.ShortTag() != yaml.NodeTagString
 	}
+}
+
+// isString tells whether kubectl reads a scalar as a string. It reads YAML 1.1, in
+// which a plain yes, on or y is a boolean.
+func isString(node *yaml.Node) bool {
+	plain := node.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+	if plain && slices.Contains([]string{"y", "n", "yes", "no", "on", "off"}, strings.ToLower(node.Value)) {
+		return false
+	}
+	return node.ShortTag() == yaml.NodeTagString
 }
 
 // duplicateKeys warns of keys that a mapping holds twice.
