@@ -168,26 +168,27 @@ func insert(text []byte, op jsonpatch.Operation) ([]byte, error) {
 // a key given twice the last counts.
 func lookup(node *yaml.Node, path []string) *yaml.Node {
 	for _, step := range path {
+		if node != nil && node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
 		if node == nil {
 			return nil
 		}
-		if node.Kind == yaml.AliasNode {
-			node = node.Alias
-		}
-		switch node.Kind {
-		case yaml.MappingNode:
-			node = valueOf(node, step)
-		case yaml.SequenceNode:
-			i, err := strconv.Atoi(step)
-			if err != nil || i >= len(node.Content) {
-				return nil
-			}
-			node = node.Content[i]
-		default:
-			return nil
-		}
+		node = child(node, step)
 	}
 	return node
+}
+
+// child returns the value of a key, or the element of an index.
+func child(node *yaml.Node, step string) *yaml.Node {
+	if node.Kind == yaml.MappingNode {
+		return valueOf(node, step)
+	}
+	i, err := strconv.Atoi(step)
+	if node.Kind != yaml.SequenceNode || err != nil || i < 0 || i >= len(node.Content) {
+		return nil
+	}
+	return node.Content[i]
 }
 
 // valueOf returns the value of a key, also of one that is merged in by <<.
