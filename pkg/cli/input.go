@@ -72,7 +72,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 		return nil, err
 	}
 	a := &answers{documents: documents}
-	sha256, err := i.judgeCA(a, streams)
+	bundle, err := i.judgeCA(streams)
 	if err != nil {
 		return nil, err
 	}
@@ -92,17 +92,36 @@ func (i *input) decide(streams Streams) (*answers, error) {
 		}
 		for _, t := range templates {
 			namespace := namespaces.of(t.Namespace)
-			a.items = append(a.items, item{t, namespace.Name, inject.Decide(inject.Input{
+			result := inject.Decide(inject.Input{
 				Pod:              t.Pod,
 				Namespace:        namespace,
 				Policies:         policies,
 				ExemptNamespaces: slices.Concat(v1alpha1.ExemptNamespaces(), i.exemptNamespaces),
 				ClaimTemplates:   t.ClaimTemplates,
-				CASHA256:         sha256,
-			})})
+				CASHA256:         bundle.SHA256,
+			})
+			a.items = append(a.items, item{t, namespace.Name, result})
 		}
 	}
+	a.tellCA(i.caFile, bundle.Problems)
 	return a, nil
+}
+
+// tellCA warns of a bad CA for each pod that is given it, as admission does, and
+// in general where none is.
+func (a *answers) tellCA(file string, problems []string) {
+	given := false
+	for _, problem := range problems {
+		for n := range a.items {
+			if r := &a.items[n].result; r.Decision == inject.Injected {
+				given = true
+				r.Warnings = append(r.Warnings, inject.Message{Text: file + ": " + problem})
+			}
+		}
+		if !given {
+			a.notes = append(a.notes, file+": warning: "+problem)
+		}
+	}
 }
 
 // readManifests reads files, folders and standard input, in the order given.
@@ -179,8 +198,10 @@ func (i *input) readPolicies(documents []*manifest.Document) ([]inject.Policy, e
 			return 0, err
 		}
 		for _, p := range found {
-			at := fmt.Sprintf("%s#%d", d.File, d.Number)
-			if first, ok := origin[p.Name]; ok {
+			at := fmt.Sprintf("%s#%d", filepath.Clean(d.File), d.Number)
+			if first, ok := origin[p.Name]; ok && first == at {
+				continue // the file is in --policy and in -f
+			} else if ok {
 				return 0, fmt.Errorf("%s: policy %q is in %s already; give it a name of its own", at, p.Name, first)
 			}
 			origin[p.Name] = at
@@ -267,18 +288,14 @@ func keyValues(flag string, args []string) (map[string]string, error) {
 	return values, nil
 }
 
-// judgeCA returns the CA file's SHA-256; what is wrong with it is a note.
-func (i *input) judgeCA(a *answers, streams Streams) (string, error) {
+// judgeCA reads and judges the CA file, where there is one.
+func (i *input) judgeCA(streams Streams) (ca.Bundle, error) {
 	if i.caFile == "" {
-		return "", nil
+		return ca.Bundle{}, nil
 	}
 	data, err := os.ReadFile(i.caFile)
 	if err != nil {
-		return "", err
+		return ca.Bundle{}, err
 	}
-	bundle := ca.Judge(data, streams.Now())
-	for _, problem := range bundle.Problems {
-		a.notes = append(a.notes, i.caFile+": warning: "+problem)
-	}
-	return bundle.SHA256, nil
+	return ca.Judge(data, streams.Now()), nil
 }
