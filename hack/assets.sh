@@ -8,7 +8,7 @@ cd "$(dirname "$0")/programs"
 
 cache=${S3_TLS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/s3-tls-injector}
 version=$(cat ../assets.sh */go.* */*.go | cksum | cut -d' ' -f1)
-folder=$cache/assets-$version-$(go env GOOS)-$(go env GOARCH)
+folder=$cache/assets-$version-$(go env GOOS)-$(go env GOARCH)${KUBEBUILDER_ASSETS:+-links}
 mkdir -p "$folder"
 
 say() { echo "assets: $*" >&2; }
