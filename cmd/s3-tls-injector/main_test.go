@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -152,6 +153,7 @@ func TestStandaloneServer(t *testing.T) {
 		t.Errorf("metrics: %d %s", status, text)
 	}
 
+	inFlight := s.startReview(t, second)
 	s.stop()
 	waitFor(t, "the server to turn unready", func() bool {
 		status, text := s.get("http://127.0.0.1:" + s.health + "/readyz")
@@ -159,6 +161,16 @@ func TestStandaloneServer(t *testing.T) {
 	})
 	if response, _ := s.review(t, second, "http/1.1"); response.StatusCode != http.StatusOK || !response.Close {
 		t.Errorf("while draining: status %d, asked to connect anew %v", response.StatusCode, response.Close)
+	}
+	waitFor(t, "the port to be closed", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if status := inFlight(t); status != http.StatusOK {
+		t.Errorf("a review that was in flight: status %d", status)
 	}
 	if err := <-s.done; err != nil {
 		t.Errorf("ended with %v", err)
@@ -201,6 +213,31 @@ func (s *standalone) review(t *testing.T, root *x509.Certificate, protocol strin
 		t.Fatal(err)
 	}
 	return response, string(body)
+}
+
+// startReview sends half of a review and returns how to send the rest.
+func (s *standalone) startReview(t *testing.T, root *x509.Certificate) (finish func(*testing.T) (status int)) {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: roots, ServerName: "injector"}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:"+s.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := len(review) / 2
+	fmt.Fprintf(conn, "POST /mutate/pods HTTP/1.1\r\nHost: injector\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(review), review[:half])
+	return func(t *testing.T) int {
+		t.Helper()
+		defer conn.Close()
+		fmt.Fprint(conn, review[half:])
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
 }
 
 func (s *standalone) served(t *testing.T) *x509.Certificate {
