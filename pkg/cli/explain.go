@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
@@ -59,7 +60,7 @@ func runExplain(in *input, streams Streams) error {
 }
 
 func (it item) explain(out io.Writer) error {
-	fmt.Fprintf(out, "%s in namespace %s\n", it.at(), it.namespace)
+	fmt.Fprintf(out, "%s in namespace %s\n", it.at(), it.namespace.Name)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) }
 	decision := string(it.result.Decision)
@@ -71,6 +72,9 @@ func (it item) explain(out io.Writer) error {
 	if it.result.Settings != nil {
 		row("CA", it.caText())
 		row("containers", it.result.ContainerRule)
+	}
+	for _, hint := range it.hints() {
+		row("hint", hint)
 	}
 	for _, mistake := range it.texts(it.result.Mistakes) {
 		row("mistake", mistake)
@@ -86,6 +90,29 @@ func (it item) explain(out io.Writer) error {
 		row(o.name, o.kind, o.done)
 	}
 	return w.Flush()
+}
+
+// hints say what a pod that nobody opted in may have been meant to say.
+func (it item) hints() []string {
+	if it.result.Reason != inject.NotOptedIn {
+		return nil
+	}
+	var hints []string
+	if _, ok := it.ObjectAnnotations[v1alpha1.Inject]; ok && len(it.Path) > 0 {
+		hints = append(hints, fmt.Sprintf("the annotation %s is on the %s; move it to %s", v1alpha1.Inject, it.Kind, it.Dotted("metadata.annotations")))
+	}
+	if it.Pod.Metadata != nil {
+		if _, ok := it.Pod.Metadata.Labels[v1alpha1.Inject]; ok {
+			hints = append(hints, v1alpha1.Inject+" is a label of the pod; only an annotation counts")
+		}
+	}
+	if label, ok := it.namespace.Labels[v1alpha1.Inject]; ok {
+		hints = append(hints, fmt.Sprintf("label %s of the namespace: %s", v1alpha1.Inject, settings.Neither(label, "true", "false")))
+	}
+	if _, ok := it.namespace.Annotations[v1alpha1.Inject]; ok {
+		hints = append(hints, v1alpha1.Inject+" is an annotation of the namespace; only a label counts")
+	}
+	return hints
 }
 
 // caText says what is mounted where: secret s3-tls-cert, key ca.crt, at /etc/….

@@ -168,7 +168,7 @@ func printPatch(a *answers, _ Streams) ([]byte, error) {
 	entries := []entry{}
 	for _, it := range a.items {
 		entries = append(entries, entry{
-			File: it.Document.File, Document: it.Document.Number, Kind: it.Kind, Namespace: it.namespace, Name: it.Name,
+			File: it.Document.File, Document: it.Document.Number, Kind: it.Kind, Namespace: it.namespace.Name, Name: it.Name,
 			Decision: it.result.Decision, Reason: it.reason(), Source: it.result.Source,
 			Containers: append([]string{}, it.result.Containers...), Warnings: it.warnings(),
 			Patch: append([]jsonpatch.Operation{}, it.ops()...),

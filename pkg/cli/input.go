@@ -45,8 +45,8 @@ func (i *input) addFlags(flags *pflag.FlagSet) {
 // item is a pod template with the answer for it.
 type item struct {
 	*manifest.Template
-	// namespace is the document's, or that of -n.
-	namespace string
+	// namespace is that of the document, or of -n.
+	namespace inject.Namespace
 	result    inject.Result
 }
 
@@ -100,7 +100,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 				ClaimTemplates:   t.ClaimTemplates,
 				CASHA256:         bundle.SHA256,
 			})
-			a.items = append(a.items, item{t, namespace.Name, result})
+			a.items = append(a.items, item{t, namespace, result})
 		}
 	}
 	a.tellCA(i.caFile, bundle.Problems)

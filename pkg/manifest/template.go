@@ -29,6 +29,8 @@ type Template struct {
 	Pod  inject.Pod
 	// ClaimTemplates are the names of a StatefulSet's volumeClaimTemplates.
 	ClaimTemplates []string
+	// ObjectAnnotations are those of the object that holds the template.
+	ObjectAnnotations map[string]string
 	// Path leads from the document's root to the template: items, 0, spec, template.
 	Path []string
 	// Warnings are about the text of the document.
@@ -222,7 +224,7 @@ func (d *Document) template(o object, raw any, path, toTemplate []string) (*Temp
 	if raw == nil {
 		return nil, nil //nolint:nilnil // an object without a template has none, and that is no error of ours
 	}
-	t := &Template{Document: d, Kind: o.Kind, Namespace: o.Metadata.Namespace, Name: o.name(), Path: path}
+	t := &Template{Document: d, Kind: o.Kind, Namespace: o.Metadata.Namespace, Name: o.name(), ObjectAnnotations: o.Metadata.Annotations, Path: path}
 	for _, claim := range o.Spec.VolumeClaimTemplates {
 		t.ClaimTemplates = append(t.ClaimTemplates, claim.Metadata.Name)
 	}
