@@ -132,6 +132,7 @@ type scriptSplitter struct {
 func (s *scriptSplitter) next(rest string) int {
 	switch c := rest[0]; {
 	case strings.HasPrefix(rest, "\\\n"):
+		s.endWord() // a shell would join the two halves of a word; see splitScript
 		return 2
 	case c == '\\' && len(rest) > 1:
 		return s.add(rest[:2])

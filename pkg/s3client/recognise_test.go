@@ -55,6 +55,7 @@ func TestIsClient(t *testing.T) {
 		"script in the product's image":            {sh("thanos", "exec thanos query"), "", false},
 		"script that does something else":          {sh("tempo", "chown -R 10001 /var/tempo"), "", false},
 		"script of several lines":                  {sh("app", "set -e # thanos query\nA=1 B=2 \\\n  exec /bin/thanos store \\\n  --x\n"), "", true},
+		"script with a name in two halves":         {sh("app", "tha\\\nnos store"), "", false},
 		"script with conditions":                   {sh("app", "if test -f /x; then thanos store; else sleep 1; fi"), "", true},
 		"script with expansions":                   {sh("app", "thanos sidecar --x=$(hostname -f) --objstore.config=\"$(cat /x)\""), "", true},
 		"script with quotes":                       {sh("app", "'thanos' \"store\""), "", true},
