@@ -80,6 +80,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 	if err != nil {
 		return nil, err
 	}
+	exempt := slices.Concat(v1alpha1.ExemptNamespaces(), i.exemptNamespaces)
 	for _, d := range documents {
 		templates, err := d.Templates()
 		if err != nil {
@@ -96,7 +97,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 				Pod:              t.Pod,
 				Namespace:        namespace,
 				Policies:         policies,
-				ExemptNamespaces: slices.Concat(v1alpha1.ExemptNamespaces(), i.exemptNamespaces),
+				ExemptNamespaces: exempt,
 				ClaimTemplates:   t.ClaimTemplates,
 				CASHA256:         bundle.SHA256,
 			})

@@ -61,22 +61,23 @@ func (p *plan) add(c containerRef) {
 // choosePath returns where the container has the file already, or else where it
 // can go; nothing where the path is taken. It warns where that is not the mount path.
 func (p *plan) choosePath(c containerRef) (at string, mounted bool) {
-	at = p.settings.MountPath
-	parent := ""
-	switch {
-	case p.isMounted(c, at):
-		return at, true
-	case !c.hasMountAt(at):
-		if parent = c.mountAbove(at); parent == "" {
-			return at, false
+	wanted := p.settings.MountPath
+	if p.isMounted(c, wanted) {
+		return wanted, true
+	}
+	taken := wanted
+	if !c.hasMountAt(wanted) {
+		parent := c.mountAbove(wanted)
+		if parent == "" {
+			return wanted, false
 		}
 		if at, mounted = p.chooseFallback(c); at != "" {
 			p.warn(c, "volumeMounts", parentMounted(c.Name, parent, at))
 			return at, mounted
 		}
-		at = lastFallbackPath
+		taken = lastFallbackPath
 	}
-	p.warn(c, "volumeMounts", pathTaken(c.Name, at))
+	p.warn(c, "volumeMounts", pathTaken(c.Name, taken))
 	return "", false
 }
 

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Pattern recognises an S3 client that the table does not know.
+// Pattern recognises a container by image and arguments: an S3 client that the
+// table does not know, or a helper.
 type Pattern struct {
 	// Image is the end of the repository, whole path elements, without tag and
 	// digest: "minio/mc" stands for registry.corp/mirror/minio/mc:latest.

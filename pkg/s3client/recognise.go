@@ -39,9 +39,7 @@ func IsClient(c Container, nameLabel string) bool {
 // IsHelper tells whether the container is a known helper of the containers
 // beside it: a service-mesh proxy, a secret agent, a config reloader, an auth proxy.
 func IsHelper(c Container) bool {
-	return slices.Contains(helperNames, c.Name) || slices.ContainsFunc(helpers, func(h helper) bool {
-		return Pattern{Image: h.image, Args: h.args}.Matches(c)
-	})
+	return slices.Contains(helperNames, c.Name) || slices.ContainsFunc(helpers, func(p Pattern) bool { return p.Matches(c) })
 }
 
 // isClientInOwnImage judges a command line in an image of the product, where
