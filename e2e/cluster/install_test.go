@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const injectorName = "s3-tls-injector"
+
+// The manifests lead to a webhook that the API server trusts, on two replicas
+// under the restricted Pod Security level.
+func TestInstall(t *testing.T) {
+	kubectl(t, "-n", injectorName, "wait", "--for=condition=Ready", "--timeout=10s", "certificate/"+injectorName)
+
+	webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), injectorName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range webhook.Webhooks {
+		if !strings.Contains(string(entry.ClientConfig.CABundle), "BEGIN CERTIFICATE") {
+			t.Errorf("the CA bundle of %s is not filled", entry.Name)
+		}
+	}
+
+	deployment, err := client.AppsV1().Deployments(injectorName).Get(t.Context(), injectorName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if deployment.Status.ReadyReplicas != 2 {
+		t.Errorf("%d replicas are ready, want 2", deployment.Status.ReadyReplicas)
+	}
+	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), injectorName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := namespace.Labels["pod-security.kubernetes.io/enforce"]; got != "restricted" {
+		t.Errorf("Pod Security level of the namespace: %q, want restricted", got)
+	}
+}
+
+// Applying the same manifests again changes nothing and takes no CA bundle away.
+func TestInstallAgain(t *testing.T) {
+	before := kubectl(t, "get", "mutatingwebhookconfiguration", injectorName, "-o", "json")
+	kubectl(t, "apply", "-f", "../../deploy/install.yaml")
+	after := kubectl(t, "get", "mutatingwebhookconfiguration", injectorName, "-o", "json")
+	if generation(t, before) != generation(t, after) {
+		t.Errorf("the webhook configuration changed:\nbefore: %s\nafter: %s", before, after)
+	}
+}
+
+func generation(t *testing.T, object string) int64 {
+	t.Helper()
+	var parsed metav1.PartialObjectMetadata
+	if err := json.Unmarshal([]byte(object), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Generation
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// needed are the programs that are not built from modules, with the Debian
+// packages that hold them.
+var needed = []struct{ program, pkg string }{
+	{"runc", "runc"},
+	{"ip", "iproute2"},
+	{"iptables", "iptables"},
+	{"nft", "nftables"},
+	{"conntrack", "conntrack"},
+	{"mount", "mount"},
+}
+
+// checkHost tells what this machine lacks to run a node.
+func checkHost() error {
+	if os.Geteuid() != 0 {
+		return errors.New("a node needs root: run it as root, or on kind with E2E_CLUSTER=kind")
+	}
+	var missing []string
+	for _, n := range needed {
+		if _, err := exec.LookPath(n.program); err != nil {
+			missing = append(missing, n.pkg)
+		}
+	}
+	if _, err := cniPlugins(); err != nil {
+		missing = append(missing, "containernetworking-plugins")
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("programs are missing; install them: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
+	}
+	return nil
+}
+
+func cniPlugins() (string, error) {
+	for _, folder := range []string{"/usr/lib/cni", "/opt/cni/bin"} {
+		if _, err := os.Stat(filepath.Join(folder, "ptp")); err == nil {
+			return folder, nil
+		}
+	}
+	return "", errors.New("no folder of CNI plugins")
+}
+
+// cgroupName is the node's part of every cgroup hierarchy, and the kubelet's
+// cgroupRoot.
+const cgroupName = "s3-tls-injector-e2e"
+
+// hierarchies returns the root of every cgroup hierarchy that the kubelet uses:
+// one with cgroup v2, one per controller with v1.
+func hierarchies() ([]string, error) {
+	const root = "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
+		return []string{root}, nil
+	}
+	return filepath.Glob(filepath.Join(root, "*"))
+}
+
+func makeCgroups() error {
+	roots, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		if err := os.MkdirAll(filepath.Join(root, cgroupName), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeCgroups removes the node's cgroups, the innermost first. Their
+// processes have ended.
+func removeCgroups() error {
+	roots, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		if err := removeCgroup(filepath.Join(root, cgroupName)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeCgroup(path string) error {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if err := removeCgroup(filepath.Join(path, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return retry(func() error { return os.Remove(path) }) // busy until the last process is reaped
+}

@@ -1,0 +1,80 @@
+// Command probe is an HTTPS client, and a host that a public CA vouches for.
+//
+// Its image holds a root certificate in its own bundle, as a distribution's
+// image holds the public ones, and the root's key. A pod that serves signs its
+// certificate with that key, so a client of the same image trusts it by its
+// system roots and by nothing else.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+const usage = `Usage: probe get URL... | probe serve NAME
+
+  get URL...   fetch each URL once; fail where one does not answer 200
+  serve NAME   answer HTTPS on port 8443, with a certificate for NAME
+`
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) >= 2 && args[0] == "get":
+		var errs []error
+		for _, url := range args[1:] {
+			errs = append(errs, get(url))
+		}
+		return errors.Join(errs...)
+	case len(args) == 2 && args[0] == "serve":
+		return serve(args[1])
+	}
+	return errors.New(usage)
+}
+
+func get(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("get %s: %s", url, response.Status)
+	}
+	fmt.Println("trusted:", url)
+	return nil
+}
+
+func serve(name string) error {
+	certificate, err := newLeaf("/etc/ssl/certs/ca-certificates.crt", "/root.key", name)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Addr:              ":8443",
+		ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "hello\n") // the client may be gone
+		}),
+	}
+	return server.ListenAndServeTLS("", "")
+}

@@ -1,0 +1,7 @@
+//go:build tools
+
+package minio
+
+import (
+	_ "github.com/minio/minio"
+)

@@ -1,0 +1,7 @@
+//go:build tools
+
+package tempooperator
+
+import (
+	_ "github.com/grafana/tempo-operator/cmd"
+)
