@@ -28,7 +28,19 @@ test-unit: ## Run the tests that need no API server, with the race detector wher
 
 .PHONY: test-api
 test-api: ## Run the tests on a real API server with real cert-manager controllers
-	@assets=$$(hack/assets.sh) && cd e2e && S3_TLS_ASSETS="$$assets" $(GO) test -count=1 ./...
+	@assets=$$(hack/assets.sh) && cd e2e && S3_TLS_ASSETS="$$assets" $(GO) test -count=1 $$($(GO) list ./... | grep -v /e2e/cluster)
+
+.PHONY: e2e
+e2e: ## Run Thanos, Tempo, Loki and Mimir against S3 on a whole cluster of one node (root, or E2E_CLUSTER=kind)
+	hack/e2e.sh run
+
+.PHONY: e2e-up
+e2e-up: ## Start that cluster with the project in it, and leave it running
+	hack/e2e.sh up
+
+.PHONY: e2e-down
+e2e-down: ## Remove that cluster and all that it made
+	hack/e2e.sh down
 
 .PHONY: fuzz
 fuzz: ## Fuzz the core, the webhook and the editor of manifests, FUZZTIME each

@@ -23,18 +23,19 @@ mkdir -p "$folder"
 say() { echo "assets: $*" >&2; }
 
 # build MODULE MINUTES PROGRAM PACKAGE [LDFLAG...]: builds, telling every 30
-# seconds that it is still at it, and links the program into the folder.
+# seconds that it is still at it, and links the program into the folder. Build
+# tags are in the variable tags.
 build() {
   local module=$1 minutes=$2 program=$3 package=$4 ldflags="-s -w ${*:5}" started=$SECONDS
   local store
-  store=$cache/programs/$module-$(cat "$module"/go.* "$module"/*.go | cksum | cut -d' ' -f1)-$platform
+  store=$cache/programs/$module-$(cat "$module"/go.* "$module"/*.go | cksum | cut -d' ' -f1)-$platform${tags:+-$tags}
   ln -sfn "$store/$program" "$folder/$program"
   if [ -x "$store/$program" ]; then return; fi
   mkdir -p "$store"
   say "building $program; a cold build takes about $minutes min on two cores, later ones seconds"
   (
     cd "$module"
-    CGO_ENABLED=0 go build -trimpath -ldflags "$ldflags" -o "$store/.$program" "$package"
+    CGO_ENABLED=0 go build -trimpath -tags "${tags:-}" -ldflags "$ldflags" -o "$store/.$program" "$package"
   ) &
   local pid=$!
   while kill -0 "$pid" 2>/dev/null; do
@@ -83,8 +84,9 @@ node() {
 
 products() {
   build minio 3 minio github.com/minio/minio
-  build thanos 3 thanos github.com/thanos-io/thanos/cmd/thanos
-  build thanos 4 prometheus github.com/prometheus/prometheus/cmd/prometheus
+  # Thanos reads Prometheus' labels as slices, and crashes on other forms.
+  tags=slicelabels build thanos 3 thanos github.com/thanos-io/thanos/cmd/thanos
+  tags=slicelabels build thanos 4 prometheus github.com/prometheus/prometheus/cmd/prometheus
   build tempo 5 tempo github.com/grafana/tempo/cmd/tempo
   build telemetrygen 1 telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen
 }

@@ -77,6 +77,7 @@ kind_up() {
   if ! kind get clusters | grep -qx s3-tls-injector-e2e; then
     kind create cluster --name s3-tls-injector-e2e --kubeconfig "$KUBECONFIG" --wait 3m
   fi
+  docker exec s3-tls-injector-e2e-control-plane mkdir -p -m 777 /var/lib/e2e-volume
   "$built/cluster" images --programs "$assets" --built "$built" --dir "$dir/images"
   for tar in "$dir"/images/*.tar; do kind load image-archive --name s3-tls-injector-e2e "$tar"; done
 }

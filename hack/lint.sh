@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the linters over both modules, and checks that generated files and
+# Runs the linters over the modules, and checks that generated files and
 # module files are what their sources say.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,16 +8,17 @@ root=$PWD
 lint() { go tool -modfile="$root/hack/tools/go.mod" golangci-lint "$@"; }
 
 echo "lint: golangci-lint; its first build takes some minutes" >&2
-for module in . e2e; do
+for module in . e2e hack/cluster; do
   (cd "$module" && lint run --config "$root/.golangci.yaml" ./...)
 done
 
 echo "lint: go vet, go mod tidy, shell syntax" >&2
-for module in . e2e hack/programs/etcd hack/programs/kubernetes hack/programs/cert-manager; do
+for module in . e2e hack/cluster hack/programs/etcd hack/programs/kubernetes hack/programs/cert-manager; do
   (cd "$module" && go mod tidy -diff)
 done
 (cd hack/programs/cert-manager && go vet ./...)
 (cd hack/programs/etcd && go vet ./...)
+(cd hack/programs/coredns && go vet ./...)
 for script in hack/*.sh .ci/run; do bash -n "$script"; done
 
 echo "lint: generated files" >&2

@@ -152,6 +152,10 @@ func (c *cluster) prepare() error {
 			return err
 		}
 	}
+	volume := c.path(libFolder, "e2e-volume") // for a PersistentVolume of the tests
+	if err := errors.Join(os.Mkdir(volume, 0o700), os.Chmod(volume, 0o777)); err != nil { //nolint:gosec // pods of any user write there
+		return err
+	}
 	if err := makeCgroups(); err != nil {
 		return err
 	}
