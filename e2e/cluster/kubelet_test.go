@@ -17,7 +17,7 @@ func TestConflicts(t *testing.T) {
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert") // the kubelet tries again where it was faster
 
 	eventually(t, time.Minute, "the pod that did not opt in to fail", phase(namespace, "not-injected", corev1.PodFailed))
-	eventually(t, time.Minute, "it to say why", logs(namespace, "not-injected", "probe", untrusted))
+	eventually(t, time.Minute, "it to say why", distrusts(namespace, "not-injected", "probe"))
 	for _, pod := range []string{"configmap-at-etc-ssl-certs", "emptydir-at-etc-ssl", "read-only-parent", "run-is-mounted-too"} {
 		eventually(t, 3*time.Minute, pod+" to trust the storage", succeeded(namespace, pod))
 	}

@@ -18,7 +18,7 @@ func TestLoki(t *testing.T) {
 	start(t, namespace, "manifests/loki.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
-	eventually(t, 3*time.Minute, "Loki not to trust the storage", logs(namespace, pod, "loki", untrusted))
+	eventually(t, 3*time.Minute, "Loki not to trust the storage", distrusts(namespace, pod, "loki"))
 	annotate(t, namespace, "loki", `{"s3-tls/inject":"true"}`)
 
 	now := strconv.FormatInt(time.Now().UnixNano(), 10)
@@ -51,7 +51,7 @@ func TestMimir(t *testing.T) {
 	start(t, namespace, "manifests/mimir.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
-	eventually(t, 3*time.Minute, "Mimir not to trust the storage", logs(namespace, pod, "mimir", untrusted))
+	eventually(t, 3*time.Minute, "Mimir not to trust the storage", distrusts(namespace, pod, "mimir"))
 	annotate(t, namespace, "mimir", `{"s3-tls/inject":"true"}`)
 
 	now := time.Now()

@@ -20,14 +20,15 @@ func logsOf(ctx context.Context, namespace, pod, container string) (string, erro
 	return before + now, err
 }
 
-// logs returns an error unless a container wrote the text.
-func logs(namespace, pod, container, text string) func(context.Context) error {
+// distrusts returns an error unless a container logged that it does not know the
+// storage's CA.
+func distrusts(namespace, pod, container string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		out, err := logsOf(ctx, namespace, pod, container)
-		if strings.Contains(out, text) {
+		if strings.Contains(out, untrusted) {
 			return nil
 		}
-		return errors.Join(err, fmt.Errorf("%s of %s did not log %q", container, pod, text))
+		return errors.Join(err, fmt.Errorf("%s of %s did not log %q", container, pod, untrusted))
 	}
 }
 

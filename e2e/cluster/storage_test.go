@@ -115,7 +115,7 @@ func (b bucket) readJSON(ctx context.Context, key string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer object.Close()
+	defer func() { _ = object.Close() }() // it is only read
 	text, err := io.ReadAll(object)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func TestTempo(t *testing.T) {
 	start(t, namespace, "manifests/tempo.yaml")
 	giveCA(t, namespace, "configmap", "storage-ca")
 
-	eventually(t, 2*time.Minute, "Tempo not to trust the storage", logs(namespace, "tempo-0", "tempo", untrusted))
+	eventually(t, 2*time.Minute, "Tempo not to trust the storage", distrusts(namespace, "tempo-0", "tempo"))
 	annotate(t, namespace, "tempo", `{"s3-tls/inject":"true","s3-tls/configmap":"storage-ca","s3-tls/key":"ca.crt"}`)
 
 	service := sendTraces(t, namespace, "tempo")
@@ -43,7 +43,7 @@ func TestTempoOperator(t *testing.T) {
 	start(t, namespace, "manifests/tempo-monolithic.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
-	eventually(t, 3*time.Minute, "the operated Tempo not to trust the storage", logs(namespace, "tempo-e2e-0", "tempo", untrusted))
+	eventually(t, 3*time.Minute, "the operated Tempo not to trust the storage", distrusts(namespace, "tempo-e2e-0", "tempo"))
 	kubectl(t, "label", "namespace", namespace, "s3-tls/inject=true")
 	replace(t, namespace, "tempo-e2e-0")
 	if diff := cmp.Diff([]string{"tempo"}, injectedContainers(t, namespace, "tempo-e2e-0")); diff != "" {

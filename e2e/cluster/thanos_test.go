@@ -29,7 +29,7 @@ func TestThanos(t *testing.T) {
 
 	writeSamples(t, namespace)
 	for _, c := range components {
-		eventually(t, 3*time.Minute, c.workload+" not to trust the storage", logs(namespace, c.workload+"-0", c.container, untrusted))
+		eventually(t, 3*time.Minute, c.workload+" not to trust the storage", distrusts(namespace, c.workload+"-0", c.container))
 	}
 	if keys, err := blocks.keys(t.Context(), "*"); err != nil || len(keys) > 0 {
 		t.Fatalf("the bucket holds %v before anything is injected (%v)", keys, err)
@@ -114,7 +114,7 @@ func writeSamples(t *testing.T, namespace string) (first time.Time) {
 		sample = protowire.AppendTag(sample, 1, protowire.Fixed64Type)
 		sample = protowire.AppendFixed64(sample, math.Float64bits(float64(i)))
 		sample = protowire.AppendTag(sample, 2, protowire.VarintType)
-		sample = protowire.AppendVarint(sample, uint64(first.Add(time.Duration(i)*20*time.Minute).UnixMilli())) //nolint:gosec // positive
+		sample = protowire.AppendVarint(sample, uint64(first.Add(time.Duration(i)*20*time.Minute).UnixMilli()))
 		series = appendBytes(series, 2, sample)
 	}
 	body := s2.EncodeSnappy(nil, appendBytes(nil, 1, series)) // prometheus.WriteRequest

@@ -110,7 +110,7 @@ func removeLink() error {
 		return nil //nolint:nilerr // there is none
 	}
 	return retry(func() error {
-		out, err := exec.Command("ip", "link", "delete", link).CombinedOutput() //nolint:noctx // it takes no time
+		out, err := exec.Command("ip", "link", "delete", link).CombinedOutput() // it takes no time
 		if _, missing := net.InterfaceByName(link); missing != nil || err == nil {
 			return nil //nolint:nilerr // it is gone
 		}
@@ -152,8 +152,8 @@ func (c *cluster) prepare() error {
 			return err
 		}
 	}
-	volume := c.path(libFolder, "e2e-volume") // for a PersistentVolume of the tests
-	if err := errors.Join(os.Mkdir(volume, 0o700), os.Chmod(volume, 0o777)); err != nil { //nolint:gosec // pods of any user write there
+	volume := c.path(libFolder, "e2e-volume")                                             // for a PersistentVolume of the tests
+	if err := errors.Join(os.Mkdir(volume, 0o700), os.Chmod(volume, 0o777)); err != nil { // pods of any user write there
 		return err
 	}
 	if err := makeCgroups(); err != nil {
@@ -177,7 +177,7 @@ func (c *cluster) prepare() error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(c.path(nodeFolder, strings.TrimPrefix(path, "config/")), text, 0o644) //nolint:gosec // nothing secret
+		return os.WriteFile(c.path(nodeFolder, strings.TrimPrefix(path, "config/")), text, 0o644) // nothing secret
 	})
 }
 
@@ -229,8 +229,8 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	node := exec.Command(self, nodeCommand, "--programs="+c.programs, "--dir="+c.dir) //nolint:noctx // it outlives this command
+	defer func() { _ = log.Close() }()                                                // the node has it too
+	node := exec.Command(self, nodeCommand, "--programs="+c.programs, "--dir="+c.dir) // it outlives this command
 	node.Stdout, node.Stderr, node.Dir = log, log, "/"
 	node.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
@@ -254,7 +254,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 		append(inNode, "link", "set", "eth0", "up"),
 		append(inNode, "route", "add", "default", "via", machineAddress),
 	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil { //nolint:gosec // ours
+		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 		}
 	}
@@ -297,7 +297,7 @@ func (c *cluster) loadImages(ctx context.Context) error {
 	socket := fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", pid)
 	for _, tar := range tars {
 		progress("loading %s", filepath.Base(tar))
-		load := exec.CommandContext(ctx, filepath.Join(c.programs, "ctr"), "--address="+socket, "-n", "k8s.io", "images", "import", tar) //nolint:gosec // ours
+		load := exec.CommandContext(ctx, filepath.Join(c.programs, "ctr"), "--address="+socket, "-n", "k8s.io", "images", "import", tar)
 		if out, err := load.CombinedOutput(); err != nil {
 			return fmt.Errorf("load %s: %w: %s", filepath.Base(tar), err, out)
 		}
@@ -307,7 +307,7 @@ func (c *cluster) loadImages(ctx context.Context) error {
 
 func (c *cluster) kubectl(ctx context.Context, args ...string) (string, error) {
 	args = append([]string{"--kubeconfig=" + c.kubeconfig(), "--cache-dir=" + c.path("kubectl-cache")}, args...)
-	out, err := exec.CommandContext(ctx, filepath.Join(c.programs, "kubectl"), args...).CombinedOutput() //nolint:gosec // ours
+	out, err := exec.CommandContext(ctx, filepath.Join(c.programs, "kubectl"), args...).CombinedOutput()
 	return string(out), err
 }
 

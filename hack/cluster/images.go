@@ -205,7 +205,7 @@ func addProgram(layer *tar.Writer, path, source string) error {
 	if err != nil {
 		return err
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }() // it is only read
 	info, err := program.Stat()
 	if err != nil {
 		return err

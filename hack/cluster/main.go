@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 	case "images":
 		return c.images.write(c.dir)
 	case nodeCommand:
-		return runNode(*programs, *dir)
+		return runNode(ctx, *programs, *dir)
 	}
 	flags.Usage()
 	return fmt.Errorf("unknown command %q", args[0])

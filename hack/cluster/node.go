@@ -41,7 +41,7 @@ const (
 // runNode is the first process in the node's namespaces. It starts the
 // components, reaps what ends, and ends when a component does: the kernel then
 // ends all others.
-func runNode(programs, dir string) error {
+func runNode(ctx context.Context, programs, dir string) error {
 	if os.Getpid() != 1 {
 		return errors.New("it is started by up, as the first process of a PID namespace")
 	}
@@ -58,7 +58,7 @@ func runNode(programs, dir string) error {
 	go func() {
 		for _, c := range components() {
 			if c.needsAPI {
-				waitForAPI()
+				waitForAPI(ctx)
 			}
 			if err := started.start(c); err != nil {
 				fmt.Fprintln(os.Stderr, "cluster:", err)
@@ -66,7 +66,7 @@ func runNode(programs, dir string) error {
 			}
 		}
 	}()
-	return started.reap()
+	return started.reap(ctx)
 }
 
 // mountNode gives the node folders of its own where its programs write by
@@ -98,7 +98,7 @@ func mountNode(dir string) error {
 // waitForNetwork waits for up to move the link's end in.
 func waitForNetwork() error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		out, err := exec.Command("ip", "-4", "addr", "show", "dev", "eth0", "up").CombinedOutput() //nolint:noctx // the first process has no other end
+		out, err := exec.Command("ip", "-4", "addr", "show", "dev", "eth0", "up").CombinedOutput() // the first process has no other end
 		if err == nil && len(out) > 0 {
 			return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 		}
@@ -108,13 +108,13 @@ func waitForNetwork() error {
 	}
 }
 
-func waitForAPI() {
+func waitForAPI(ctx context.Context) {
 	client := &http.Client{
 		Timeout:   time.Second,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // only asks whether it is up
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // only asks whether it is up
 	}
-	for ; ; time.Sleep(100 * time.Millisecond) {
-		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, apiServer+"/readyz", nil)
+	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, apiServer+"/readyz", nil)
 		if err != nil {
 			continue
 		}
@@ -122,7 +122,7 @@ func waitForAPI() {
 		if err != nil {
 			continue
 		}
-		response.Body.Close()
+		_ = response.Body.Close() // it is not read
 		if response.StatusCode == http.StatusOK {
 			return
 		}
@@ -141,7 +141,7 @@ func (p *processes) start(c component) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the component has it too
 	program, err := exec.LookPath(c.name)
 	if err != nil {
 		return err
@@ -161,12 +161,13 @@ func (p *processes) start(c component) error {
 
 // reap waits for every process that ends: those that their ended parents left
 // to the first process, and, with an error, the first component.
-func (p *processes) reap() error {
-	for ; ; time.Sleep(50 * time.Millisecond) {
+func (p *processes) reap(ctx context.Context) error {
+	for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		if name, status := p.reapEnded(); name != "" {
 			return fmt.Errorf("%s ended with status %d; its log tells why", name, status.ExitStatus())
 		}
 	}
+	return ctx.Err()
 }
 
 func (p *processes) reapEnded() (name string, status syscall.WaitStatus) {

@@ -41,7 +41,8 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "serve":
 		return serve(args[1])
 	}
-	return errors.New(usage)
+	fmt.Fprint(os.Stderr, usage)
+	return errors.New("a command is missing: get or serve")
 }
 
 func get(url string) error {
