@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cluster=${E2E_CLUSTER:-local}
-dir=${E2E_DIR:-/var/tmp/s3-tls-injector-e2e}
+dir=/var/tmp/s3-tls-injector-e2e
 cache=${S3_TLS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/s3-tls-injector}
 built=$cache/e2e
 export KUBECONFIG=$dir/kubeconfig
