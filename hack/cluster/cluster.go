@@ -37,38 +37,39 @@ func (c *cluster) path(elements ...string) string {
 
 func (c *cluster) kubeconfig() string { return c.path("kubeconfig") }
 
-// up starts the cluster. One that runs is kept and gets the images again.
-func (c *cluster) up(ctx context.Context) (err error) {
+// up starts the cluster. One that runs already is kept and gets the images
+// again, and whatever else it lacks.
+func (c *cluster) up(ctx context.Context) error {
 	if err := checkHost(); err != nil {
 		return err
 	}
 	if _, running := c.pid(); running {
-		progress("it runs already; loading the images again")
-		return c.loadImages(ctx)
+		progress("it runs already")
+		return c.complete(ctx)
 	}
 	if err := c.down(); err != nil { // what a killed one left
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = c.printLogs(os.Stderr)
-			err = errors.Join(err, c.down())
-		}
-	}()
-	if err := c.prepare(); err != nil {
-		return err
+	err := c.startNode(ctx)
+	if err == nil {
+		err = c.complete(ctx)
 	}
-	if err := c.startNode(ctx); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, c.printLogs(os.Stderr), c.down())
 	}
-	progress("waiting for the API server")
+	return nil
+}
+
+// complete waits for the API server and adds images and CoreDNS.
+func (c *cluster) complete(ctx context.Context) error {
+	progress("waiting for the API server, at most 1m")
 	if err := c.waitFor(ctx, "the API server", time.Minute, c.writeKubeconfig); err != nil {
 		return err
 	}
 	if err := c.loadImages(ctx); err != nil {
 		return err
 	}
-	progress("waiting for the node and CoreDNS")
+	progress("waiting for CoreDNS, at most 2m, and the node, at most 1m")
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-f", c.path(nodeFolder, "coredns.yaml")},
 		{"-n", "kube-system", "rollout", "status", "--timeout=2m", "deployment/coredns"},
@@ -217,9 +218,12 @@ current-context: e2e
 `, apiServer, authority, token)
 }
 
-// startNode starts the node's first process in namespaces of its own and gives
-// it a network.
+// startNode writes what the node needs, starts its first process in namespaces
+// of its own and gives it a network.
 func (c *cluster) startNode(ctx context.Context) error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
 	progress("starting etcd, the control plane, containerd and the kubelet; logs are in %s", c.path(logFolder))
 	self, err := os.Executable()
 	if err != nil {
