@@ -54,7 +54,7 @@ bench: ## Time the handler of reviews
 	$(GO) test -run='^$$' -bench=. -benchmem ./webhook
 
 .PHONY: assets
-assets: ## Build etcd, kube-apiserver, kubectl and cert-manager, print their folder
+assets: ## Build etcd, kube-apiserver, kubectl and cert-manager, and print their folder
 	@hack/assets.sh
 
 .PHONY: generate

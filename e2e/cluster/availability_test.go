@@ -14,13 +14,12 @@ import (
 	"testing"
 	"time"
 
-	cmapiutil "github.com/cert-manager/cert-manager/pkg/api/util"
-	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
 // While twenty opted-in pods a second are created, an update of the injector,
@@ -74,16 +73,8 @@ func loseReplica(t *testing.T) {
 func renewCertificate(t *testing.T) {
 	t.Helper()
 	before := servingCertificate(t.Context(), t)
-	certificates := certManager.CertmanagerV1().Certificates(injectorName)
 	eventually(t, time.Minute, "cert-manager to take the renewal", func(ctx context.Context) error {
-		certificate, err := certificates.Get(ctx, injectorName, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		cmapiutil.SetCertificateCondition(certificate, certificate.Generation,
-			cmapi.CertificateConditionIssuing, cmmeta.ConditionTrue, "ManuallyTriggered", "renewed by a test")
-		_, err = certificates.UpdateStatus(ctx, certificate, metav1.UpdateOptions{})
-		return err
+		return localcluster.RequestRenewal(ctx, certManager, injectorName, injectorName)
 	})
 	eventually(t, time.Minute, "cert-manager to issue the certificate", func(ctx context.Context) error {
 		if bytes.Equal(before, servingCertificate(ctx, t)) {
@@ -107,7 +98,7 @@ func renewCertificate(t *testing.T) {
 // servingCertificate returns the leaf of the Secret, as DER.
 func servingCertificate(ctx context.Context, t *testing.T) []byte {
 	t.Helper()
-	secret, err := client.CoreV1().Secrets(injectorName).Get(ctx, "s3-tls-injector-tls", metav1.GetOptions{})
+	secret, err := client.CoreV1().Secrets(injectorName).Get(ctx, localcluster.ServingSecret, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

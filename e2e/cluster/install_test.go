@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
-const injectorName = "s3-tls-injector"
+const injectorName = localcluster.Name
 
 // The manifests lead to a webhook that the API server trusts, on two replicas
 // under the restricted Pod Security level.

@@ -201,22 +201,28 @@ func writeVersion(dir, version string, secret *corev1.Secret) error {
 	return os.Rename(next, filepath.Join(dir, "..data"))
 }
 
-// Renew makes cert-manager issue the serving certificate again, as
-// `cmctl renew` does.
+// Renew makes cert-manager issue the serving certificate again.
 func (c *Cluster) Renew(ctx context.Context) error {
 	client, err := cmclient.NewForConfig(c.Config)
 	if err != nil {
 		return err
 	}
-	certificates := client.CertmanagerV1().Certificates(Name)
 	return eventually(ctx, "the renewal to be taken", func(ctx context.Context) (bool, error) {
-		certificate, err := certificates.Get(ctx, Name, metav1.GetOptions{})
-		if err != nil {
-			return false, err
-		}
-		cmapiutil.SetCertificateCondition(certificate, certificate.Generation,
-			cmapi.CertificateConditionIssuing, cmmeta.ConditionTrue, "ManuallyTriggered", "renewed by a test")
-		_, err = certificates.UpdateStatus(ctx, certificate, metav1.UpdateOptions{})
+		err := RequestRenewal(ctx, client, Name, Name)
 		return err == nil, err
 	})
+}
+
+// RequestRenewal asks cert-manager to issue a certificate again, as `cmctl renew`
+// does. It may conflict with cert-manager's own update; try again then.
+func RequestRenewal(ctx context.Context, client cmclient.Interface, namespace, name string) error {
+	certificates := client.CertmanagerV1().Certificates(namespace)
+	certificate, err := certificates.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	cmapiutil.SetCertificateCondition(certificate, certificate.Generation,
+		cmapi.CertificateConditionIssuing, cmmeta.ConditionTrue, "ManuallyTriggered", "renewed by a test")
+	_, err = certificates.UpdateStatus(ctx, certificate, metav1.UpdateOptions{})
+	return err
 }
