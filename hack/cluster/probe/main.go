@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -19,7 +20,8 @@ import (
 
 const usage = `Usage: probe get URL... | probe serve NAME
 
-  get URL...   fetch each URL once; fail where one does not answer 200
+  get URL...   fetch each URL; fail where one does not answer 200. A host that
+               cannot be reached yet is tried again, one that is not trusted is not
   serve NAME   answer HTTPS on port 8443, with a certificate for NAME
 `
 
@@ -35,7 +37,7 @@ func run(args []string) error {
 	case len(args) >= 2 && args[0] == "get":
 		var errs []error
 		for _, url := range args[1:] {
-			errs = append(errs, get(url))
+			errs = append(errs, getReachable(url))
 		}
 		return errors.Join(errs...)
 	case len(args) == 2 && args[0] == "serve":
@@ -43,6 +45,18 @@ func run(args []string) error {
 	}
 	fmt.Fprint(os.Stderr, usage)
 	return errors.New("a command is missing: get or serve")
+}
+
+// getReachable fetches a URL. A new Service is led to its pods a moment after
+// they are ready, so a connection that is not made is tried again for a minute.
+func getReachable(url string) error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(500 * time.Millisecond) {
+		err := get(url)
+		var network *net.OpError
+		if !errors.As(err, &network) || network.Op != "dial" || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func get(url string) error {
