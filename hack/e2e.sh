@@ -2,7 +2,7 @@
 # Runs the tests of e2e/cluster on a whole cluster.
 #
 # Usage: hack/e2e.sh run [GO TEST FLAG...] | up | test [GO TEST FLAG...] | down
-#   run   up, test, down; the end of every log where a test fails
+#   run   up, test, down; where a test fails, the end of every log and what it said
 #   up    start the cluster, install the project, print the kubeconfig; again: load
 #         a new build of the project into the cluster that runs
 #   test  run the tests on the cluster that runs
@@ -101,6 +101,15 @@ show_logs() {
   esac
 }
 
+# failures prints what the failed tests of a log said, so that it stands last.
+failures() {
+  awk '/^=== / {test = $3}
+    /^# / {own = $3; sub(":$", "", own); said[own] = said[own] $0 "\n"; next}
+    {said[test] = said[test] $0 "\n"}
+    /^--- FAIL: / {failed[$3]}
+    END {for (test in failed) printf "\n=== what %s said\n%s", test, said[test]}' "$1"
+}
+
 case ${1:-} in
   up | down) "$1" ;;
   test) shift && test_cluster "$@" ;;
@@ -108,8 +117,9 @@ case ${1:-} in
     shift
     trap down EXIT
     up
-    if ! test_cluster "$@"; then
+    if ! test_cluster "$@" 2>&1 | tee "$dir/test.log"; then
       show_logs
+      failures "$dir/test.log"
       exit 1
     fi
     ;;

@@ -24,7 +24,12 @@ func kubectl(t *testing.T, args ...string) string {
 	return out
 }
 
+// kubectlLimit ends a kubectl that waits for longer than its own flags say.
+const kubectlLimit = 5 * time.Minute
+
 func runKubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, kubectlLimit)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(assets, "kubectl"), args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut

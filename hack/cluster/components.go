@@ -16,7 +16,7 @@ func components() []component {
 	)
 	return []component{
 		{name: "etcd", args: []string{
-			"--data-dir=/var/lib/etcd", "--unsafe-no-fsync",
+			"--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn",
 			"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 			"--listen-peer-urls=http://127.0.0.1:2380",
 		}},
