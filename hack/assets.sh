@@ -32,18 +32,22 @@ build() {
   ln -sfn "$store/$program" "$folder/$program"
   if [ -x "$store/$program" ]; then return; fi
   mkdir -p "$store"
+  local partial=$store/.$program.$$ # two scripts may build it at once
   say "building $program; a cold build takes about $minutes min on two cores, later ones seconds"
   (
     cd "$module"
-    CGO_ENABLED=0 go build -trimpath -tags "${tags:-}" -ldflags "$ldflags" -o "$store/.$program" "$package"
+    CGO_ENABLED=0 exec go build -trimpath -tags "${tags:-}" -ldflags "$ldflags" -o "$partial" "$package"
   ) &
   local pid=$!
+  # shellcheck disable=SC2064 # these values, when the script is ended
+  trap "kill $pid 2>/dev/null; rm -f '$partial'" EXIT
   while kill -0 "$pid" 2>/dev/null; do
     sleep 1
     if [ $(((SECONDS - started) % 30)) -eq 29 ]; then say "building $program, $((SECONDS - started)) s so far"; fi
   done
   wait "$pid"
-  mv "$store/.$program" "$store/$program"
+  mv "$partial" "$store/$program"
+  trap - EXIT
   say "built $program in $((SECONDS - started)) s"
 }
 
@@ -102,7 +106,8 @@ more() {
 # into a folder of that name.
 copy() {
   local name=$1 source
-  source=$(cd "$2" && go list -m -f '{{.Dir}}' "$3")
+  source=$(cd "$2" && go mod download "$3" && go list -m -f '{{.Dir}}' "$3") # no build may have needed it
+  rm -rf "${folder:?}/$name"
   mkdir -p "$folder/$name"
   for path in "${@:4}"; do
     if [ -d "$source/$path" ]; then path=$path/*.yaml; fi

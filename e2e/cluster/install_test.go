@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,23 +20,28 @@ const injectorName = localcluster.Name
 func TestInstall(t *testing.T) {
 	kubectl(t, "-n", injectorName, "wait", "--for=condition=Ready", "--timeout=10s", "certificate/"+injectorName)
 
-	webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), injectorName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range webhook.Webhooks {
-		if !strings.Contains(string(entry.ClientConfig.CABundle), "BEGIN CERTIFICATE") {
-			t.Errorf("the CA bundle of %s is not filled", entry.Name)
+	eventually(t, time.Minute, "cainjector to fill the CA bundle of both entries", func(ctx context.Context) error {
+		webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, injectorName, metav1.GetOptions{})
+		if err != nil {
+			return err
 		}
-	}
-
-	deployment, err := client.AppsV1().Deployments(injectorName).Get(t.Context(), injectorName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if deployment.Status.ReadyReplicas != 2 {
-		t.Errorf("%d replicas are ready, want 2", deployment.Status.ReadyReplicas)
-	}
+		if len(webhook.Webhooks) != 2 {
+			return fmt.Errorf("there are %d entries", len(webhook.Webhooks))
+		}
+		for _, entry := range webhook.Webhooks {
+			if !strings.Contains(string(entry.ClientConfig.CABundle), "BEGIN CERTIFICATE") {
+				return fmt.Errorf("the CA bundle of %s is not filled", entry.Name)
+			}
+		}
+		return nil
+	})
+	eventually(t, time.Minute, "two replicas to be ready, and no more", func(ctx context.Context) error {
+		deployment, err := client.AppsV1().Deployments(injectorName).Get(ctx, injectorName, metav1.GetOptions{})
+		if err == nil && (deployment.Status.ReadyReplicas != 2 || deployment.Status.Replicas != 2) {
+			err = fmt.Errorf("%d of %d are ready", deployment.Status.ReadyReplicas, deployment.Status.Replicas)
+		}
+		return err
+	})
 	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), injectorName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -10,18 +10,32 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// kubectl runs kubectl and returns its standard output.
+// kubectl runs kubectl and returns its standard output. It says what it waits for.
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
+	if limit := limitOf(args); limit != "" {
+		say(t, "waiting, at most %s, for kubectl %s", limit, strings.Join(args, " "))
+	}
 	out, err := runKubectl(t.Context(), "", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// limitOf returns how long a kubectl waits at most; nothing where it does not wait.
+func limitOf(args []string) string {
+	for _, arg := range args {
+		if limit, found := strings.CutPrefix(arg, "--timeout="); found {
+			return limit
+		}
+	}
+	return ""
 }
 
 // kubectlLimit ends a kubectl that waits for longer than its own flags say.
@@ -50,6 +64,7 @@ func portForward(t *testing.T, namespace, target, port string) string {
 	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // where the test is killed
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +72,11 @@ func portForward(t *testing.T, namespace, target, port string) string {
 		_ = cmd.Process.Kill() // it may have ended already
 		_ = cmd.Wait()
 	})
+	const limit = time.Minute
+	say(t, "waiting for a port that leads to %s, at most %s", target, limit)
+	late := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadString('\n')
+	late.Stop()
 	match := regexp.MustCompile(`127\.0\.0\.1:(\d+)`).FindStringSubmatch(line)
 	if match == nil {
 		t.Fatalf("kubectl port-forward %s: %q: %v: %s", target, line, err, &stderr)
@@ -95,27 +114,38 @@ func say(t *testing.T, format string, args ...any) {
 	fmt.Printf("# %s %s: %s\n", time.Now().Format("15:04:05"), t.Name(), fmt.Sprintf(format, args...))
 }
 
-// start applies the manifest of a test in a clean namespace, and tells all
-// about that namespace where the test fails.
-func start(t *testing.T, namespace, manifest string) {
+// clean removes what an earlier run left of a test's namespace, and the namespace
+// when the test is over; where it fails, it tells all about it instead.
+func clean(t *testing.T, namespace string) {
 	t.Helper()
 	remove := []string{"delete", "namespace", namespace, "--ignore-not-found", "--timeout=2m"}
 	kubectl(t, remove...) // what an earlier run left
 	t.Cleanup(func() {
 		if t.Failed() {
-			inspect(t, namespace)
+			inspect(t, namespace, injectorName)
 			return
 		}
 		if _, err := runKubectl(context.Background(), "", append(remove, "--wait=false")...); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+func apply(t *testing.T, manifest string) {
+	t.Helper()
 	say(t, "applying %s", manifest)
 	kubectl(t, "apply", "-f", manifest)
 }
 
 // inspect prints what helps to see why a test failed.
-func inspect(t *testing.T, namespace string) {
+func inspect(t *testing.T, namespaces ...string) {
+	t.Helper()
+	for _, namespace := range namespaces {
+		inspectNamespace(t, namespace)
+	}
+}
+
+func inspectNamespace(t *testing.T, namespace string) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"-n", namespace, "get", "pods", "-o", "wide"},

@@ -13,7 +13,8 @@ import (
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	const namespace = "conflicts"
-	start(t, namespace, "manifests/conflicts.yaml")
+	clean(t, namespace)
+	apply(t, "manifests/conflicts.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert") // the kubelet tries again where it was faster
 
 	eventually(t, time.Minute, "the pod that did not opt in to fail", phase(namespace, "not-injected", corev1.PodFailed))
@@ -28,7 +29,8 @@ func TestConflicts(t *testing.T) {
 func TestWaitingForTheCA(t *testing.T) {
 	t.Parallel()
 	const namespace = "waiting"
-	start(t, namespace, "manifests/waiting.yaml")
+	clean(t, namespace)
+	apply(t, "manifests/waiting.yaml")
 
 	eventually(t, time.Minute, "the kubelet to name the Secret", event(namespace, "secret-comes-later", "FailedMount", `secret "later" not found`))
 	eventually(t, time.Minute, "the kubelet to name the key", event(namespace, "key-comes-later", "FailedMount", "references non-existent secret key: ca.crt"))
@@ -50,7 +52,8 @@ func TestWaitingForTheCA(t *testing.T) {
 func TestSystemRoots(t *testing.T) {
 	t.Parallel()
 	const namespace = "system-roots"
-	start(t, namespace, "manifests/public-host.yaml")
+	clean(t, namespace)
+	apply(t, "manifests/public-host.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "--timeout=1m", "pod/public")
 	kubectl(t, "apply", "-f", "manifests/system-roots.yaml")

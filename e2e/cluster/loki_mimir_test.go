@@ -14,8 +14,9 @@ import (
 func TestLoki(t *testing.T) {
 	t.Parallel()
 	const namespace, pod = "logs", "loki-0"
+	clean(t, namespace)
 	chunks := newBucket(t, "loki")
-	start(t, namespace, "manifests/loki.yaml")
+	apply(t, "manifests/loki.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
 	eventually(t, 3*time.Minute, "Loki not to trust the storage", distrusts(namespace, pod, "loki"))
@@ -47,8 +48,9 @@ func TestLoki(t *testing.T) {
 func TestMimir(t *testing.T) {
 	t.Parallel()
 	const namespace, pod = "mimir", "mimir-0"
+	clean(t, namespace)
 	blocks := newBucket(t, "mimir-blocks")
-	start(t, namespace, "manifests/mimir.yaml")
+	apply(t, "manifests/mimir.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
 	eventually(t, 3*time.Minute, "Mimir not to trust the storage", distrusts(namespace, pod, "mimir"))

@@ -14,9 +14,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -52,10 +55,31 @@ func setUp(ctx context.Context) (err error) {
 	if client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
+	if err := checkCluster(ctx); err != nil {
+		return err
+	}
+	if os.Getenv("KUBECACHEDIR") == "" { // kubectl would write to the user's home
+		if err := os.Setenv("KUBECACHEDIR", filepath.Join(filepath.Dir(kubeconfig), "kubectl-cache")); err != nil {
+			return err
+		}
+	}
 	if certManager, err = cmclient.NewForConfig(config); err != nil {
 		return err
 	}
 	return install(ctx)
+}
+
+// checkCluster refuses a cluster that was not made for these tests: they install
+// CRDs, and stop the injector.
+func checkCluster(ctx context.Context) error {
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	if len(nodes.Items) != 1 || !slices.Contains([]string{"e2e", "s3-tls-injector-e2e-control-plane"}, nodes.Items[0].Name) {
+		return errors.New("KUBECONFIG is none of a cluster that make e2e-up made; the tests would change it")
+	}
+	return nil
 }
 
 // install does what the README tells a user to do, and adds the storage.
@@ -72,7 +96,7 @@ func install(ctx context.Context) error {
 		}},
 		{"installing s3-tls-injector from deploy/install.yaml", [][]string{
 			{"apply", "-f", "../../deploy/install.yaml"},
-			{"-n", injectorName, "wait", "--for=condition=Available", "--timeout=3m", "deployment/" + injectorName},
+			{"-n", injectorName, "rollout", "status", "--timeout=3m", "deployment/" + injectorName},
 		}},
 		{"starting MinIO with a certificate from a private CA", [][]string{
 			{"apply", "-f", "manifests/storage.yaml"},
@@ -82,6 +106,9 @@ func install(ctx context.Context) error {
 	} {
 		fmt.Println("#", step.what)
 		for _, command := range step.commands {
+			if limit := limitOf(command); limit != "" {
+				fmt.Println("# waiting, at most", limit, "for kubectl", strings.Join(command, " "))
+			}
 			if _, err := runKubectl(ctx, "", command...); err != nil {
 				return err
 			}

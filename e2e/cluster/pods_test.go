@@ -64,7 +64,8 @@ func event(namespace, pod, reason, text string) func(context.Context) error {
 	}
 }
 
-// injectedContainers returns the containers of a pod that carry the CA.
+// injectedContainers returns the containers of a pod that carry the CA. Each must
+// have a root file system that is read-only.
 func injectedContainers(t *testing.T, namespace, name string) []string {
 	t.Helper()
 	pod, err := client.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -75,6 +76,9 @@ func injectedContainers(t *testing.T, namespace, name string) []string {
 	for _, c := range pod.Spec.Containers {
 		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return strings.HasPrefix(m.Name, "s3-tls-cert") }) {
 			names = append(names, c.Name)
+			if own := c.SecurityContext; own == nil || own.ReadOnlyRootFilesystem == nil || !*own.ReadOnlyRootFilesystem {
+				t.Errorf("the root file system of container %s of %s is not read-only, and so does not show what it should", c.Name, name)
+			}
 		}
 	}
 	return names
@@ -96,7 +100,6 @@ func replace(t *testing.T, namespace, pod string) {
 	say(t, "replacing pod %s", pod)
 	kubectl(t, "-n", namespace, "delete", "pod", pod, "--timeout=2m")
 	kubectl(t, "-n", namespace, "wait", "--for=create", "--timeout=1m", "pod/"+pod)
-	say(t, "waiting for pod %s to be ready, at most 3m", pod)
 	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "--timeout=3m", "pod/"+pod)
 }
 

@@ -18,8 +18,9 @@ import (
 func TestTempo(t *testing.T) {
 	t.Parallel()
 	const namespace = "traces"
+	clean(t, namespace)
 	blocks := newBucket(t, "tempo")
-	start(t, namespace, "manifests/tempo.yaml")
+	apply(t, "manifests/tempo.yaml")
 	giveCA(t, namespace, "configmap", "storage-ca")
 
 	eventually(t, 2*time.Minute, "Tempo not to trust the storage", distrusts(namespace, "tempo-0", "tempo"))
@@ -35,12 +36,13 @@ func TestTempo(t *testing.T) {
 func TestTempoOperator(t *testing.T) {
 	t.Parallel()
 	const namespace = "operated-traces"
+	clean(t, namespace)
 	blocks := newBucket(t, "operated-tempo")
 	kubectl(t, "apply", "--server-side", "-f", filepath.Join(assets, "tempo-operator-config"))
 	kubectl(t, "apply", "-f", "manifests/tempo-operator.yaml")
 	kubectl(t, "-n", "tempo-operator", "rollout", "status", "--timeout=2m", "deployment/tempo-operator")
-	kubectl(t, "delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
-	start(t, namespace, "manifests/tempo-monolithic.yaml")
+	kubectl(t, "delete", "persistentvolume", namespace, "--ignore-not-found", "--timeout=1m") // its claim went with the namespace
+	apply(t, "manifests/tempo-monolithic.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 
 	eventually(t, 3*time.Minute, "the operated Tempo not to trust the storage", distrusts(namespace, "tempo-e2e-0", "tempo"))
@@ -49,7 +51,6 @@ func TestTempoOperator(t *testing.T) {
 	if diff := cmp.Diff([]string{"tempo"}, injectedContainers(t, namespace, "tempo-e2e-0")); diff != "" {
 		t.Errorf("containers with the CA (-want +got):\n%s", diff)
 	}
-	say(t, "waiting for the TempoMonolithic to be Ready, at most 2m")
 	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "--timeout=2m", "tempomonolithic/e2e")
 
 	service := sendTraces(t, namespace, "tempo-e2e")
@@ -72,7 +73,7 @@ func sendTraces(t *testing.T, namespace, target string) (service string) {
 	if _, err := runKubectl(t.Context(), text, "-n", namespace, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	say(t, "sending %d traces of %s, in at most 2m", traces, service)
+	say(t, "sending %d traces of %s", traces, service)
 	kubectl(t, "-n", namespace, "wait", "--for=condition=Complete", "--timeout=2m", "job/telemetrygen")
 	return service
 }

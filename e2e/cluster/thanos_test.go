@@ -20,8 +20,9 @@ import (
 func TestThanos(t *testing.T) {
 	t.Parallel()
 	const namespace = "metrics"
+	clean(t, namespace)
 	blocks := newBucket(t, "thanos")
-	start(t, namespace, "manifests/thanos.yaml")
+	apply(t, "manifests/thanos.yaml")
 	giveCA(t, namespace, "secret", "generic", "s3-tls-cert")
 	components := []struct{ workload, container string }{
 		{"store", "store"}, {"compact", "compact"}, {"receive", "receive"}, {"rule", "rule"}, {"prometheus", "thanos-sidecar"},

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -87,7 +85,7 @@ func (c *cluster) complete(ctx context.Context) error {
 // removes its files and cgroups.
 func (c *cluster) down() error {
 	if pid, running := c.pid(); running {
-		progress("stopping the node")
+		progress("stopping the node, in at most 1m")
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // a first process ignores other signals
 			return fmt.Errorf("stop the node: %w", err)
 		}
@@ -182,42 +180,6 @@ func (c *cluster) prepare() error {
 	})
 }
 
-// writeTokens gives every user a token, and every component a kubeconfig.
-func (c *cluster) writeTokens() error {
-	var tokens strings.Builder
-	all := users()
-	for _, component := range slices.Sorted(maps.Keys(all)) {
-		token, user := newToken(), all[component]
-		fmt.Fprintf(&tokens, "%s,%s,%s,%q\n", token, user[0], component, strings.Join(user[1:], ","))
-		text := kubeconfig("certificate-authority: /var/lib/kubernetes/apiserver.crt", token)
-		if err := os.WriteFile(c.path(nodeFolder, component+".kubeconfig"), []byte(text), 0o600); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(c.path(nodeFolder, "tokens.csv"), []byte(tokens.String()), 0o600)
-}
-
-func kubeconfig(authority, token string) string {
-	return fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters:
-- name: e2e
-  cluster:
-    server: %s
-    %s
-users:
-- name: e2e
-  user:
-    token: %s
-contexts:
-- name: e2e
-  context:
-    cluster: e2e
-    user: e2e
-current-context: e2e
-`, apiServer, authority, token)
-}
-
 // startNode writes what the node needs, starts its first process in namespaces
 // of its own and gives it a network.
 func (c *cluster) startNode(ctx context.Context) error {
@@ -265,28 +227,6 @@ func (c *cluster) startNode(ctx context.Context) error {
 	return nil
 }
 
-// writeKubeconfig writes the administrator's, when the API server is ready.
-func (c *cluster) writeKubeconfig(ctx context.Context) error {
-	certificate, err := os.ReadFile(c.path(libFolder, "kubernetes", "apiserver.crt"))
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(c.path(nodeFolder, "admin.kubeconfig"))
-	if err != nil {
-		return err
-	}
-	_, token, _ := strings.Cut(string(text), "token: ")
-	token, _, _ = strings.Cut(token, "\n")
-	authority := "certificate-authority-data: " + base64.StdEncoding.EncodeToString(certificate)
-	if err := os.WriteFile(c.kubeconfig(), []byte(kubeconfig(authority, token)), 0o600); err != nil {
-		return err
-	}
-	if out, err := c.kubectl(ctx, "get", "--raw=/readyz"); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
-}
-
 // loadImages writes every image and imports it.
 func (c *cluster) loadImages(ctx context.Context) error {
 	folder := c.path("images")
@@ -300,19 +240,22 @@ func (c *cluster) loadImages(ctx context.Context) error {
 	}
 	socket := fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", pid)
 	for _, tar := range tars {
-		progress("loading %s", filepath.Base(tar))
-		load := exec.CommandContext(ctx, filepath.Join(c.programs, "ctr"), "--address="+socket, "-n", "k8s.io", "images", "import", tar)
-		if out, err := load.CombinedOutput(); err != nil {
-			return fmt.Errorf("load %s: %w: %s", filepath.Base(tar), err, out)
+		progress("loading %s, in at most 2m", filepath.Base(tar))
+		if err := c.loadImage(ctx, socket, tar); err != nil {
+			return fmt.Errorf("load %s: %w", filepath.Base(tar), err)
 		}
 	}
 	return os.RemoveAll(folder)
 }
 
-func (c *cluster) kubectl(ctx context.Context, args ...string) (string, error) {
-	args = append([]string{"--kubeconfig=" + c.kubeconfig(), "--cache-dir=" + c.path("kubectl-cache")}, args...)
-	out, err := exec.CommandContext(ctx, filepath.Join(c.programs, "kubectl"), args...).CombinedOutput()
-	return string(out), err
+func (c *cluster) loadImage(ctx context.Context, socket, tar string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, filepath.Join(c.programs, "ctr"), "--address="+socket, "-n", "k8s.io", "images", "import", tar).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // waitFor calls until there is no error, for at most limit, and ends early
@@ -336,9 +279,9 @@ func (c *cluster) waitFor(ctx context.Context, what string, limit time.Duration,
 	}
 }
 
-// retry calls until there is no error, for at most ten seconds.
+// retry calls until there is no error, for at most a minute.
 func retry(call func() error) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		err := call()
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -349,11 +292,21 @@ func retry(call func() error) error {
 // printLogs prints the end of every component's log.
 func (c *cluster) printLogs(w io.Writer) error {
 	const lines = 40
-	logs, err := filepath.Glob(c.path(logFolder, "*.log"))
+	components, err := filepath.Glob(c.path(logFolder, "*.log"))
 	if err != nil {
 		return err
 	}
-	for _, path := range logs {
+	// The pods of the project and of what it needs; the tests print their own.
+	pods, err := filepath.Glob(c.path(logFolder, "pods", "*", "*", "*.log"))
+	if err != nil {
+		return err
+	}
+	pods = slices.DeleteFunc(pods, func(path string) bool {
+		folder := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		namespace, _, _ := strings.Cut(folder, "_")
+		return !slices.Contains([]string{"s3-tls-injector", "cert-manager", "kube-system", "storage"}, namespace)
+	})
+	for _, path := range slices.Concat(components, pods) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err

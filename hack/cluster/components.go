@@ -40,6 +40,7 @@ func components() []component {
 			"--use-service-account-credentials=true",
 			"--service-account-private-key-file=" + accountKey,
 			"--root-ca-file=" + certificate,
+			"--flex-volume-plugin-dir=/var/lib/kubelet-volume-plugins",
 		}},
 		{name: "kube-scheduler", needsAPI: true, args: []string{
 			"--kubeconfig=/var/lib/node/kube-scheduler.kubeconfig",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +25,9 @@ var needed = []struct{ program, pkg string }{
 func checkHost() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root: run it as root, or on kind with E2E_CLUSTER=kind")
+	}
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil { // a root shell may lack them
+		return err
 	}
 	var missing []string
 	for _, n := range needed {
@@ -60,7 +64,11 @@ func hierarchies() ([]string, error) {
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
 		return []string{root}, nil
 	}
-	return filepath.Glob(filepath.Join(root, "*"))
+	roots, err := filepath.Glob(filepath.Join(root, "*"))
+	if err == nil && len(roots) == 0 {
+		err = fmt.Errorf("no cgroup hierarchy is mounted below %s", root)
+	}
+	return roots, err
 }
 
 func makeCgroups() error {
@@ -68,9 +76,33 @@ func makeCgroups() error {
 	if err != nil {
 		return err
 	}
+	if err := delegateControllers(roots[0]); err != nil {
+		return err
+	}
 	for _, root := range roots {
 		if err := os.MkdirAll(filepath.Join(root, cgroupName), 0o755); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// delegateControllers lets the cgroups below a cgroup v2 root have what the
+// kubelet asks of its own. With v1 there is nothing to do.
+func delegateControllers(root string) error {
+	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for controller := range strings.FieldsSeq(string(available)) {
+		if !slices.Contains([]string{"cpu", "cpuset", "memory", "hugetlb", "pids"}, controller) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
+			return fmt.Errorf("delegate cgroup controller %s: %w", controller, err)
 		}
 	}
 	return nil

@@ -3,7 +3,7 @@
 // a container engine and without a registry.
 //
 // The node is a set of namespaces (mount, PID, network) around one process. It
-// sees /run, /var/lib, /var/log and /etc/node of its own, and its network
+// sees /run, /var/lib and /var/log of its own, and its network
 // holds two addresses: one for the machine, one for itself. When that process
 // ends, the kernel ends every process, mount and interface of the cluster with
 // it, so that a cluster that was killed leaves files and cgroups and no more.
@@ -30,7 +30,7 @@ Commands:
   images  write the images as tars, for another cluster to load
 
 Examples:
-  cluster up --programs "$(hack/assets.sh cluster)" --dir /var/tmp/s3-tls-injector-e2e
+  cluster up --programs "$(hack/assets.sh api node products)" --built DIR --dir /var/tmp/s3-tls-injector-e2e
   cluster down --dir /var/tmp/s3-tls-injector-e2e
 
 Flags:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -90,6 +91,28 @@ func mountNode(dir string) error {
 	for _, m := range mounts {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {
 			return fmt.Errorf("mount %s at %s: %w", m.source, m.target, err)
+		}
+	}
+	return coverTunables()
+}
+
+// tunables are kernel settings of the whole machine that the kubelet wants, and
+// would set.
+var tunables = map[string]string{
+	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
+	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
+}
+
+// coverTunables lets the node see the values that the kubelet wants, so that it
+// leaves the machine's as they are.
+func coverTunables() error {
+	for name, value := range tunables {
+		file := filepath.Join("/run", strings.ReplaceAll(name, "/", "."))
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(file, filepath.Join("/proc/sys", name), "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cover kernel setting %s: %w", name, err)
 		}
 	}
 	return nil
