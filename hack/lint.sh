@@ -13,7 +13,7 @@ for module in . e2e hack/cluster; do
 done
 
 echo "lint: go vet, go mod tidy, shell syntax" >&2
-for module in . e2e hack/cluster hack/programs/etcd hack/programs/kubernetes hack/programs/cert-manager; do
+for module in . e2e hack/cluster hack/tools/controller-gen hack/programs/etcd hack/programs/kubernetes hack/programs/cert-manager; do
   (cd "$module" && go mod tidy -diff)
 done
 (cd hack/programs/cert-manager && go vet ./...)
@@ -22,9 +22,10 @@ done
 for script in hack/*.sh .ci/run; do bash -n "$script"; done
 
 echo "lint: generated files" >&2
-before=$(cat deploy/install.yaml deploy/install/*.yaml | cksum)
+generated() { cat deploy/install*.yaml deploy/install/*.yaml pkg/api/v1alpha1/zz_generated.deepcopy.go | cksum; }
+before=$(generated)
 go run ./hack/generate
-if [ "$before" != "$(cat deploy/install.yaml deploy/install/*.yaml | cksum)" ]; then
+if [ "$before" != "$(generated)" ]; then
   echo "lint: generated files were not up to date; run make generate and commit" >&2
   exit 1
 fi

@@ -1,6 +1,6 @@
-// Command generate writes the generated files of deploy: the webhook
-// configuration, from the table of S3 clients, and install.yaml, which is all
-// of deploy/install in one file.
+// Command generate writes the generated files: the webhook configuration, from
+// the table of S3 clients; the CRD, from the types in pkg/api; install.yaml, which
+// is all of deploy/install in one file, and the same without policies.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,20 +39,55 @@ func generate(deploy string) error {
 	if err := write(filepath.Join(deploy, "install", "50-webhook.yaml"), configuration); err != nil {
 		return err
 	}
-	parts, err := filepath.Glob(filepath.Join(deploy, "install", "*.yaml"))
+	crd, err := policyCRD()
 	if err != nil {
 		return err
 	}
+	if err := write(filepath.Join(deploy, "install", "05-crd.yaml"), crd); err != nil {
+		return err
+	}
+	all, err := join(deploy, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	if err := write(filepath.Join(deploy, "install.yaml"), all); err != nil {
+		return err
+	}
+	small, err := join(deploy, func(part string) bool { return !slices.Contains(forPolicies, part) })
+	if err != nil {
+		return err
+	}
+	for _, lines := range []string{"        - --policies\n", "          - key: ca.crt # for the entries of policies\n            path: ca.crt\n"} {
+		if !bytes.Contains(small, []byte(lines)) {
+			return fmt.Errorf("40-server.yaml does not hold %q", lines)
+		}
+		small = bytes.ReplaceAll(small, []byte(lines), nil)
+	}
+	return write(filepath.Join(deploy, "install-without-policies.yaml"), small)
+}
+
+// forPolicies are the parts that an install without policies does not need.
+var forPolicies = []string{"05-crd.yaml", "25-policies-rbac.yaml", "60-policies.yaml"} //nolint:gochecknoglobals // constant
+
+// join puts the wanted parts of deploy/install into one file.
+func join(deploy string, wanted func(part string) bool) ([]byte, error) {
+	parts, err := filepath.Glob(filepath.Join(deploy, "install", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
 	var all bytes.Buffer
 	for _, part := range parts {
+		if !wanted(filepath.Base(part)) {
+			continue
+		}
 		data, err := os.ReadFile(part)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all.WriteString("---\n")
 		all.Write(bytes.TrimPrefix(data, []byte(header)))
 	}
-	return write(filepath.Join(deploy, "install.yaml"), all.Bytes())
+	return all.Bytes(), nil
 }
 
 func write(path string, data []byte) error {

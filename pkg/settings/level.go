@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -70,12 +71,15 @@ func OfPolicy(p *v1alpha1.InjectionPolicy) Level {
 		l.mistake(unknown, "failurePolicy", Neither(f, "Fail", "Ignore"))
 	}
 	for i, client := range p.Spec.Clients {
-		if client.Image == "" || strings.ContainsAny(client.Image, ":@* ") || strings.Trim(client.Image, "/") != client.Image {
+		if !repository.MatchString(client.Image) {
 			l.mistake(unknown, fmt.Sprintf("clients[%d].image", i), badImage(client.Image))
 		}
 	}
 	return l
 }
+
+// repository is the end of an image's name, without tag and digest.
+var repository = regexp.MustCompile(`^[a-zA-Z0-9._-]+(/[a-zA-Z0-9._-]+)*$`)
 
 // Mistakes returns all mistakes of the level, also in what a higher one overrides.
 func (l Level) Mistakes() []Mistake { return l.mistakes }

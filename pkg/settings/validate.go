@@ -44,6 +44,11 @@ func (l *Level) setMountPath(field, value string) {
 	}
 }
 
+// Directories returns the paths at which every image has a directory, each with
+// a slash behind it: no file can be mounted at one of them, nor at what it begins
+// with.
+func Directories() []string { return slices.Clone(directories) }
+
 // directories are paths where a file would hide a directory that containers
 // need, or one that the injector itself uses.
 var directories = []string{ //nolint:gochecknoglobals // constant
