@@ -8,11 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	admissioncel "k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -26,6 +29,7 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/entry"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject/injecttest"
@@ -120,24 +124,22 @@ func TestGeneratorMakesValidPods(t *testing.T) {
 	}
 }
 
-// matchers evaluates the static entries' conditions with the API server's code.
+// matchers evaluates entries with the API server's code.
 type matchers struct {
-	entries  []admissionregistrationv1.MutatingWebhook
-	matchers []matchconditions.Matcher
+	compiler   admissioncel.ConditionCompiler
+	conditions map[string]matchconditions.Matcher // compiled ones, by their text
 }
 
 func newMatchers() *matchers {
-	compiler := admissioncel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
-	m := &matchers{entries: entry.Static(admissionregistrationv1.WebhookClientConfig{})}
-	for i := range m.entries {
-		accessor := webhook.NewMutatingWebhookAccessor(m.entries[i].Name, "test", &m.entries[i])
-		m.matchers = append(m.matchers, accessor.GetCompiledMatcher(compiler))
+	return &matchers{
+		compiler:   admissioncel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())),
+		conditions: map[string]matchconditions.Matcher{},
 	}
-	return m
 }
 
-// called tells which of the entries' conditions hold for a pod.
-func (m *matchers) called(t *testing.T, pod *corev1.Pod) map[string]bool {
+// called returns the entries that the API server would call for a pod in a
+// namespace.
+func (m *matchers) called(t *testing.T, pod *corev1.Pod, namespace inject.Namespace, entries []admissionregistrationv1.MutatingWebhook) []string {
 	t.Helper()
 	kind, resource := corev1.SchemeGroupVersion.WithKind("Pod"), corev1.SchemeGroupVersion.WithResource("pods")
 	pod.SetGroupVersionKind(kind)
@@ -147,28 +149,63 @@ func (m *matchers) called(t *testing.T, pod *corev1.Pod) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	called := map[string]bool{}
-	for i, matcher := range m.matchers {
-		result := matcher.Match(t.Context(), versioned, nil, nil)
-		if result.Error != nil {
-			t.Fatalf("entry %s: %v", m.entries[i].Name, result.Error)
+	var called []string
+	for i := range entries {
+		e := &entries[i]
+		if !selects(t, e.NamespaceSelector, namespace.Labels) || !selects(t, e.ObjectSelector, pod.Labels) {
+			continue
 		}
-		called[m.entries[i].Name] = result.Matches
+		result := m.compiled(e).Match(t.Context(), versioned, nil, nil)
+		if result.Error != nil {
+			t.Fatalf("entry %s: %v", e.Name, result.Error)
+		}
+		if result.Matches {
+			called = append(called, e.Name)
+		}
 	}
 	return called
 }
 
+func (m *matchers) compiled(e *admissionregistrationv1.MutatingWebhook) matchconditions.Matcher {
+	text := fmt.Sprint(e.MatchConditions)
+	if m.conditions[text] == nil {
+		m.conditions[text] = webhook.NewMutatingWebhookAccessor(e.Name, "test", e).GetCompiledMatcher(m.compiler)
+	}
+	return m.conditions[text]
+}
+
+func selects(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
+	t.Helper()
+	if selector == nil {
+		return true
+	}
+	compiled, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled.Matches(labels.Set(set))
+}
+
+// entriesFor returns all entries of a cluster with these policies.
+func entriesFor(policies []*v1alpha1.InjectionPolicy) []admissionregistrationv1.MutatingWebhook {
+	client := admissionregistrationv1.WebhookClientConfig{}
+	entries := entry.Static(client)
+	for _, e := range entry.Policies(client, v1alpha1.ExemptNamespaces(), policies) {
+		entries = append(entries, e.Webhook)
+	}
+	return entries
+}
+
 // Never is a pod filtered out that the core would inject or refuse. The generated
 // pods are full of traps for recognition; most are still told apart.
-func TestConditionsLetThroughWhatTheCoreInjects(t *testing.T) {
+func TestEntriesLetThroughWhatTheCoreInjects(t *testing.T) {
 	m := newMatchers()
-	through, vain := 0, 0
+	through, vain := map[string]int{}, map[string]int{}
 	for n := range uint64(20_000) {
 		c, err := injecttest.Generate(randomData(n))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Policies = nil // they have entries of their own
 		result, err := c.Decide(c.Pod)
 		if err != nil {
 			t.Fatal(err)
@@ -177,34 +214,29 @@ func TestConditionsLetThroughWhatTheCoreInjects(t *testing.T) {
 		if err := json.Unmarshal(c.Pod, pod); err != nil {
 			t.Fatal(err)
 		}
-		called := m.called(t, pod)
-		if called[entry.Pod] && called[entry.Namespace] {
-			t.Fatalf("both entries match pod %s", c.Pod)
+		called := m.called(t, pod, c.Namespace, entriesFor(c.Policies))
+		if len(called) > 1 && slices.Contains(called, entry.Pod) {
+			t.Fatalf("entries %v match pod %s", called, c.Pod)
 		}
-		matters := result.Decision != inject.Skipped || len(result.Warnings) > 0
-		switch result.Source {
-		case inject.SourcePod:
-			if matters && !called[entry.Pod] {
-				t.Fatalf("filtered out: %s %s\npod %s", result.Decision, result.Reason, c.Pod)
+		if matters := result.Decision != inject.Skipped || len(result.Warnings) > 0; matters && len(called) == 0 {
+			t.Fatalf("filtered out: %s %s %s\nnamespace %+v\npod %s", result.Decision, result.Reason, result.Source, c.Namespace, c.Pod)
+		}
+		for _, name := range called {
+			kind := name
+			if strings.HasSuffix(name, ".policy.inject.s3-tls") {
+				kind = "policy"
 			}
-		case inject.SourceNamespace:
-			if result.Reason == inject.OptedOut {
-				continue
-			}
-			if matters && !called[entry.Namespace] {
-				t.Fatalf("filtered out: %s %s\npod %s", result.Decision, result.Reason, c.Pod)
-			}
-			if called[entry.Namespace] {
-				through++
-				if result.Reason == inject.NoS3Client {
-					vain++
-				}
+			through[kind]++
+			if result.Reason == inject.NoS3Client || result.Reason == inject.NotOptedIn {
+				vain[kind]++
 			}
 		}
 	}
-	t.Logf("namespace entry: %d pods let through, %d of them in vain (%.1f %%)", through, vain, 100*float64(vain)/float64(through))
-	if vain*5 > through {
-		t.Errorf("%d of %d in vain", vain, through)
+	for _, kind := range []string{entry.Pod, entry.Namespace, "policy"} {
+		t.Logf("%s: %d pods let through, %d of them in vain (%.1f %%)", kind, through[kind], vain[kind], 100*float64(vain[kind])/float64(through[kind]))
+		if through[kind] < 500 || vain[kind]*5 > through[kind] {
+			t.Errorf("%s: %d of %d in vain", kind, vain[kind], through[kind])
+		}
 	}
 }
 
@@ -243,7 +275,7 @@ func TestConditionsAreExactForRealPods(t *testing.T) {
 					t.Fatal(err)
 				}
 				wanted := result.Reason != inject.NoS3Client && result.Reason != inject.Windows && result.Reason != inject.MirrorPod
-				if called := m.called(t, pod)[entry.Namespace]; called != wanted {
+				if called := len(m.called(t, pod, namespace, entriesFor(nil))) > 0; called != wanted {
 					t.Errorf("%s#%d %s: called %v, the core says %s %s", file, d.Number, template.Name, called, result.Decision, result.Reason)
 				}
 			}

@@ -32,10 +32,10 @@ func annotation(key string) (value, present string) {
 func Static(client admissionregistrationv1.WebhookClientConfig) []admissionregistrationv1.MutatingWebhook {
 	value, present := annotation(v1alpha1.Inject)
 	_, named := annotation(v1alpha1.Containers)
-	pod := newEntry(Pod, client)
+	pod := newEntry(Pod, client, v1alpha1.ExemptNamespaces())
 	pod.MatchConditions = append(pod.MatchConditions,
 		condition("opted-in", fmt.Sprintf("%s && %s != 'false'", present, value)))
-	namespace := newEntry(Namespace, client)
+	namespace := newEntry(Namespace, client, v1alpha1.ExemptNamespaces())
 	namespace.NamespaceSelector.MatchLabels = map[string]string{v1alpha1.Inject: "true"}
 	namespace.MatchConditions = append(namespace.MatchConditions,
 		condition("not-decided-by-the-pod", fmt.Sprintf("!(%s)", present)),
@@ -44,7 +44,7 @@ func Static(client admissionregistrationv1.WebhookClientConfig) []admissionregis
 }
 
 // newEntry returns what all entries have in common.
-func newEntry(name string, client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.MutatingWebhook {
+func newEntry(name string, client admissionregistrationv1.WebhookClientConfig, exempt []string) admissionregistrationv1.MutatingWebhook {
 	_, mirror := annotation("kubernetes.io/config.mirror")
 	return admissionregistrationv1.MutatingWebhook{
 		Name:         name,
@@ -56,9 +56,7 @@ func newEntry(name string, client admissionregistrationv1.WebhookClientConfig) a
 				Scope: new(admissionregistrationv1.NamespacedScope),
 			},
 		}},
-		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-			Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: v1alpha1.ExemptNamespaces(),
-		}}},
+		NamespaceSelector:       &metav1.LabelSelector{MatchExpressions: requirements{notAmong(exempt)}},
 		FailurePolicy:           new(admissionregistrationv1.Fail),
 		MatchPolicy:             new(admissionregistrationv1.Equivalent),
 		SideEffects:             new(admissionregistrationv1.SideEffectClassNoneOnDryRun),
@@ -72,6 +70,11 @@ func newEntry(name string, client admissionregistrationv1.WebhookClientConfig) a
 			condition("no-mirror-pod", fmt.Sprintf("!(%s)", mirror)),
 		},
 	}
+}
+
+// notAmong excludes namespaces by name.
+func notAmong(namespaces []string) requirement {
+	return requirement{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: namespaces}
 }
 
 func condition(name, expression string) admissionregistrationv1.MatchCondition {

@@ -52,6 +52,9 @@ const (
 	sourcePolicy    = "policy/"
 )
 
+// SourcePolicy returns the source of a policy's decisions.
+func SourcePolicy(name string) string { return sourcePolicy + name }
+
 // Input is everything that a decision depends on.
 type Input struct {
 	Pod       Pod

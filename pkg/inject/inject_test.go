@@ -210,7 +210,7 @@ func TestGeneratorReachesEverything(t *testing.T) {
 		seen[string(result.Decision)+" "+string(result.Reason)+" "+result.Source]++
 	}
 	for _, want := range []string{
-		"injected  pod", "injected  namespace", "injected  policy/all", "skipped exempt ", "skipped opted-out pod", "skipped opted-out namespace",
+		"injected  pod", "injected  namespace", "injected  policy/alpha", "skipped exempt ", "skipped opted-out pod", "skipped opted-out namespace",
 		"skipped not-opted-in ", "skipped no-s3-client namespace", "skipped already-injected pod", "skipped invalid-settings namespace",
 		"skipped conflict pod", "refused invalid-settings pod", "refused invalid-inject pod",
 	} {

@@ -168,7 +168,8 @@ func (s *scriptSplitter) quoted(rest string) int {
 		end++
 	}
 	end = min(end, len(rest))
-	if len(s.word) == 0 || s.word[len(s.word)-1] == '=' {
+	whole := end+1 >= len(rest) || strings.IndexByte(" \t\r\v\f;&|()\n", rest[end+1]) >= 0
+	if whole && (len(s.word) == 0 || s.word[len(s.word)-1] == '=') {
 		s.add(rest[1:end])
 	} else {
 		s.add(rest[:min(end+1, len(rest))])

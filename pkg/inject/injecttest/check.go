@@ -15,7 +15,14 @@ import (
 
 // Decide decodes a case's pod as a front end does, and decides about it.
 func (c Case) Decide(pod []byte) (inject.Result, error) {
-	in := inject.Input{Namespace: c.Namespace, Policies: c.Policies, ExemptNamespaces: v1alpha1.ExemptNamespaces()}
+	in := inject.Input{Namespace: c.Namespace, ExemptNamespaces: v1alpha1.ExemptNamespaces()}
+	for _, p := range c.Policies {
+		policy, err := inject.NewPolicy(p)
+		if err != nil {
+			return inject.Result{}, err
+		}
+		in.Policies = append(in.Policies, policy)
+	}
 	if err := json.Unmarshal(pod, &in.Pod); err != nil {
 		return inject.Result{}, err
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )
@@ -15,7 +17,8 @@ type Case struct {
 	// Pod is the pod as JSON, with fields that no API knows.
 	Pod       []byte
 	Namespace inject.Namespace
-	Policies  []inject.Policy
+	// Policies are valid.
+	Policies []*v1alpha1.InjectionPolicy
 }
 
 // choices turns bytes into decisions; it says 0 where they have run out.
@@ -51,14 +54,10 @@ func Generate(data []byte) (Case, error) {
 		metadata["annotations"] = annotations
 	}
 	if c.yes() {
-		metadata["labels"] = map[string]any{"app.kubernetes.io/name": c.of("tempo", "loki", "shop", "thanos")}
+		metadata["labels"] = map[string]any{"app.kubernetes.io/name": c.of("tempo", "loki", "shop", "thanos"), "app": c.of("a", "b")}
 	}
 	pod, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-	if err != nil {
-		return Case{}, err
-	}
-	policies, err := c.policies()
-	return Case{Pod: pod, Namespace: c.namespace(), Policies: policies}, err
+	return Case{Pod: pod, Policies: c.policies(), Namespace: c.namespace()}, err
 }
 
 func (c *choices) annotations() map[string]any {
@@ -165,7 +164,11 @@ func (c *choices) volumes() []any {
 }
 
 func (c *choices) namespace() inject.Namespace {
-	namespace := inject.Namespace{Name: c.of("shop", "shop", "shop", "kube-system"), Labels: map[string]string{}, Annotations: map[string]string{}}
+	name := c.of("shop", "shop", "shop", "kube-system")
+	namespace := inject.Namespace{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}, Annotations: map[string]string{}}
+	if c.yes() {
+		namespace.Labels["tier"] = c.of("storage", "web")
+	}
 	if label := c.of("", "true", "true", "false", "yes"); label != "" {
 		namespace.Labels[v1alpha1.Inject] = label
 	}
@@ -175,17 +178,44 @@ func (c *choices) namespace() inject.Namespace {
 	return namespace
 }
 
-func (c *choices) policies() ([]inject.Policy, error) {
-	if c.upTo(3) != 1 {
-		return nil, nil
+func (c *choices) policies() []*v1alpha1.InjectionPolicy {
+	var policies []*v1alpha1.InjectionPolicy
+	for i := range c.upTo(4) {
+		policy := &v1alpha1.InjectionPolicy{}
+		policy.Name = []string{"beta", "alpha", "gamma"}[i]
+		policy.Spec = v1alpha1.InjectionPolicySpec{
+			NamespaceSelector: c.selector("tier", "storage", "web"),
+			PodSelector:       c.selector("app", "a", "b"),
+			FailurePolicy:     c.of("", "Fail", "Ignore"),
+		}
+		policy.Spec.CA.ConfigMap = &v1alpha1.KeyRef{Name: "storage-ca"}
+		switch c.upTo(4) {
+		case 1:
+			policy.Spec.Clients = []v1alpha1.Client{{Image: "busybox"}}
+		case 2:
+			policy.Spec.Clients = []v1alpha1.Client{{Image: "app", Args: []string{"loki"}}, {Image: "m/loki", Args: []string{"-target=distributor"}}}
+		}
+		switch c.upTo(5) {
+		case 1:
+			policy.Spec.Containers = []string{"c0", "elsewhere"}
+		case 2:
+			policy.Spec.Containers = []string{"*"}
+		}
+		policies = append(policies, policy)
 	}
-	policy := &v1alpha1.InjectionPolicy{}
-	policy.Name = "all"
-	policy.Spec.CA.ConfigMap = &v1alpha1.KeyRef{Name: "storage-ca"}
-	policy.Spec.Clients = []v1alpha1.Client{{Image: "busybox"}}
-	if c.yes() {
-		policy.Spec.Containers = []string{"c0", "elsewhere"}
+	return policies
+}
+
+func (c *choices) selector(key, one, other string) *metav1.LabelSelector {
+	requirement := metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOperator(c.of("In", "NotIn", "Exists", "DoesNotExist"))}
+	switch c.upTo(4) {
+	case 1:
+		return &metav1.LabelSelector{MatchLabels: map[string]string{key: c.of(one, other)}}
+	case 2:
+		if requirement.Operator == metav1.LabelSelectorOpIn || requirement.Operator == metav1.LabelSelectorOpNotIn {
+			requirement.Values = []string{c.of(one, other)}
+		}
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{requirement}}
 	}
-	compiled, err := inject.NewPolicy(policy)
-	return []inject.Policy{compiled}, err
+	return nil
 }

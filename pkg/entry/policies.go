@@ -1,0 +1,143 @@
+package entry
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
+)
+
+// policySuffix ends the name of a policy's entry.
+const policySuffix = ".policy.inject.s3-tls"
+
+// Policy is an entry that one or more policies share.
+type Policy struct {
+	Webhook admissionregistrationv1.MutatingWebhook
+	// Policies are those that the entry stands for, by name.
+	Policies []*v1alpha1.InjectionPolicy
+}
+
+// Policies returns the entries of valid policies, each named after its first
+// policy: "thanos.policy.inject.s3-tls". Policies that differ in one requirement of a
+// selector alone share an entry, because the API server evaluates every entry for
+// every pod, and the object that holds them has a largest size.
+//
+// A pod that opted in or out itself is none of theirs, and neither is one in a
+// namespace that opted out or is exempt.
+func Policies(client admissionregistrationv1.WebhookClientConfig, exempt []string, policies []*v1alpha1.InjectionPolicy) []Policy {
+	byName := slices.SortedFunc(slices.Values(policies), func(a, b *v1alpha1.InjectionPolicy) int { return cmp.Compare(a.Name, b.Name) })
+	var groups []*group
+	for _, p := range byName {
+		next := newGroup(p)
+		if !slices.ContainsFunc(groups, func(g *group) bool { return g.merge(next) }) {
+			groups = append(groups, next)
+		}
+	}
+	entries := make([]Policy, len(groups))
+	for i, g := range groups {
+		entries[i] = Policy{Webhook: g.webhook(client, exempt), Policies: g.members}
+	}
+	return entries
+}
+
+// group is what an entry is made of.
+type group struct {
+	members          []*v1alpha1.InjectionPolicy
+	namespaces, pods requirements
+	condition        string
+	ignore           bool
+	// widened is the requirement whose values are those of several policies; the
+	// union stays exact only as long as it is the same one.
+	widened place
+}
+
+// place is a requirement of one of the two selectors.
+type place struct {
+	selector string
+	index    int
+}
+
+func newGroup(p *v1alpha1.InjectionPolicy) *group {
+	inject := requirement{Key: v1alpha1.Inject, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"false"}}
+	if len(p.Spec.Containers) == 0 && len(p.Spec.Clients) == 0 {
+		inject.Values = []string{"false", "true"} // the entry of labelled namespaces calls for the same pods
+	}
+	return &group{
+		members:    []*v1alpha1.InjectionPolicy{p},
+		namespaces: append(requirements{inject}, requirementsOf(p.Spec.NamespaceSelector)...),
+		pods:       requirementsOf(p.Spec.PodSelector),
+		condition:  wanted(p),
+		ignore:     p.Spec.FailurePolicy == string(admissionregistrationv1.Ignore),
+	}
+}
+
+// wanted is true for pods that hold a container for the CA, and for those that
+// name their containers themselves. It is empty where that is every pod.
+func wanted(p *v1alpha1.InjectionPolicy) string {
+	_, named := annotation(v1alpha1.Containers)
+	switch names := p.Spec.Containers; {
+	case slices.Contains(names, v1alpha1.All):
+		return ""
+	case len(names) > 0:
+		sorted := slices.Sorted(slices.Values(names))
+		return fmt.Sprintf("(%s) ||\n((has(object.spec.initContainers) ? object.spec.initContainers : [])"+
+			" + (has(object.spec.containers) ? object.spec.containers : [])).exists(c, c.name in ['%s'])", named, strings.Join(sorted, "', '"))
+	}
+	patterns := make([]s3client.Pattern, len(p.Spec.Clients))
+	for i, c := range p.Spec.Clients {
+		patterns[i] = s3client.Pattern(c)
+	}
+	return fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL(patterns...))
+}
+
+// merge takes another group in where one entry can stand for both exactly.
+func (g *group) merge(other *group) bool {
+	if g.condition != other.condition || g.ignore != other.ignore {
+		return false
+	}
+	namespaces, namespacesAlike := g.namespaces.differsAt(other.namespaces)
+	pods, podsAlike := g.pods.differsAt(other.pods)
+	at := place{}
+	switch {
+	case !namespacesAlike || !podsAlike || (namespaces >= 0 && pods >= 0):
+		return false
+	case namespaces >= 0:
+		at = place{"namespaces", namespaces}
+	case pods >= 0:
+		at = place{"pods", pods}
+	}
+	if at != (place{}) {
+		if g.widened != (place{}) && g.widened != at {
+			return false
+		}
+		g.widened = at
+		if namespaces >= 0 {
+			g.namespaces.widen(namespaces, other.namespaces[namespaces].Values)
+		} else {
+			g.pods.widen(pods, other.pods[pods].Values)
+		}
+	}
+	g.members = append(g.members, other.members...)
+	return true
+}
+
+func (g *group) webhook(client admissionregistrationv1.WebhookClientConfig, exempt []string) admissionregistrationv1.MutatingWebhook {
+	_, decided := annotation(v1alpha1.Inject)
+	w := newEntry(g.members[0].Name+policySuffix, client, exempt)
+	w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, g.namespaces...)
+	w.ObjectSelector = &metav1.LabelSelector{MatchExpressions: g.pods} // as the API server would set it
+	if g.ignore {
+		w.FailurePolicy = new(admissionregistrationv1.Ignore)
+	}
+	w.MatchConditions = append(w.MatchConditions, condition("not-decided-by-the-pod", fmt.Sprintf("!(%s)", decided)))
+	if g.condition != "" {
+		w.MatchConditions = append(w.MatchConditions, condition("has-s3-client", g.condition))
+	}
+	return w
+}
