@@ -43,8 +43,8 @@ type Namespaces interface {
 type Handler struct {
 	// Namespaces is nil in standalone mode: only a pod's own annotations decide.
 	Namespaces Namespaces
-	// Policies returns those in effect; nil where there are none.
-	Policies func() []inject.Policy
+	// Policies is nil where policies are not served.
+	Policies Policies
 	// ExemptNamespaces are never injected.
 	ExemptNamespaces []string
 	// Metrics count what is decided.
@@ -52,6 +52,14 @@ type Handler struct {
 	Log     logr.Logger
 	// Closing tells whether clients should connect anew, to another replica.
 	Closing func() bool
+}
+
+// Register serves reviews at both paths.
+func (h *Handler) Register(register func(path string, handler http.Handler)) {
+	register(Path, h)
+	if h.Policies != nil {
+		register(policiesPattern, h)
+	}
 }
 
 // ServeHTTP answers one review. Whatever goes wrong becomes an answer that says
@@ -77,42 +85,65 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var response *admissionv1.AdmissionResponse
-	response, outcome = h.answer(r.Context(), req)
+	response, outcome, err = h.answer(r.Context(), req, r.PathValue(versionValue))
+	if err != nil {
+		// No answer about the pod: the entry's failurePolicy decides.
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
 	h.write(w, response)
 }
 
-// answer decides about one request.
-func (h *Handler) answer(ctx context.Context, req *request) (*admissionv1.AdmissionResponse, outcome) {
+// answer decides about one request. The error means that it cannot, for a pod
+// that an entry of the policies' version sent.
+func (h *Handler) answer(ctx context.Context, req *request, version string) (*admissionv1.AdmissionResponse, outcome, error) {
 	if text := req.foreign(); text != "" {
-		return deny(req.UID, http.StatusBadRequest, text), outcome{decision: decisionError, reason: reasonForeign}
+		return deny(req.UID, http.StatusBadRequest, text), outcome{decision: decisionError, reason: reasonForeign}, nil
 	}
 	log := h.Log.WithValues(keyNamespace, req.Namespace, keyName, req.name())
-	namespace := inject.Namespace{Name: req.Namespace}
-	if h.Namespaces != nil {
-		var err error
-		if namespace, err = h.Namespaces.Namespace(ctx, req.Namespace); err != nil {
-			log.Error(err, "look up namespace")
-			text := fmt.Sprintf("s3-tls-injector cannot read namespace %q; try again", req.Namespace)
-			return deny(req.UID, http.StatusInternalServerError, text), outcome{decision: decisionError, reason: reasonLookup}
+	in := inject.Input{Pod: *req.Object, ExemptNamespaces: h.ExemptNamespaces}
+	if failed := h.lookUp(ctx, &in, req.Namespace, version); failed != nil {
+		log.Error(failed.cause, failed.text)
+		counted := outcome{decision: decisionError, reason: failed.reason}
+		if version != "" {
+			return nil, counted, failed
 		}
+		return deny(req.UID, http.StatusInternalServerError, failed.Error()), counted, nil
 	}
-	result := inject.Decide(inject.Input{
-		Pod: *req.Object, Namespace: namespace, Policies: h.policies(), ExemptNamespaces: h.ExemptNamespaces,
-	})
+	result := inject.Decide(in)
 	response, err := respond(req.UID, &result)
 	if err != nil {
 		log.Error(err, "answer review")
-		return deny(req.UID, http.StatusInternalServerError, "internal error"), outcome{decision: decisionError, reason: reasonEncode}
+		return deny(req.UID, http.StatusInternalServerError, "internal error"), outcome{decision: decisionError, reason: reasonEncode}, nil
 	}
 	logDecision(log, req, &result)
-	return response, outcome{decision: string(result.Decision), reason: string(result.Reason), source: result.Source}
+	return response, outcome{decision: string(result.Decision), reason: string(result.Reason), source: result.Source}, nil
 }
 
-func (h *Handler) policies() []inject.Policy {
-	if h.Policies == nil {
-		return nil
+// lookupError is why a review cannot be decided about now.
+type lookupError struct {
+	reason string // the metric's
+	text   string // for the user
+	cause  error
+}
+
+func (e *lookupError) Error() string { return e.text }
+
+// lookUp completes the input.
+func (h *Handler) lookUp(ctx context.Context, in *inject.Input, namespace, version string) *lookupError {
+	var err error
+	in.Namespace = inject.Namespace{Name: namespace}
+	if h.Namespaces != nil {
+		if in.Namespace, err = h.Namespaces.Namespace(ctx, namespace); err != nil {
+			return &lookupError{reasonNamespace, fmt.Sprintf("s3-tls-injector cannot read namespace %q; try again", namespace), err}
+		}
 	}
-	return h.Policies()
+	if h.Policies != nil {
+		if in.Policies, err = h.Policies.At(ctx, version); err != nil {
+			return &lookupError{reasonPolicies, "s3-tls-injector does not know the policies yet; try again", err}
+		}
+	}
+	return nil
 }
 
 func logDecision(log logr.Logger, req *request, result *inject.Result) {

@@ -12,7 +12,8 @@ const (
 
 	reasonBadReview = "bad-review"
 	reasonForeign   = "foreign-request"
-	reasonLookup    = "namespace-lookup"
+	reasonNamespace = "namespace-lookup"
+	reasonPolicies  = "policy-lookup"
 	reasonEncode    = "encode"
 	reasonPanic     = "panic"
 )
