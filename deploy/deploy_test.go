@@ -20,17 +20,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/controller"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )
 
 // decode reads every object of a file; a field that its type does not have is an error.
 func decode(t *testing.T, file string) []runtime.Object {
 	t.Helper()
 	types := runtime.NewScheme()
-	if err := errors.Join(scheme.AddToScheme(types), cmapi.AddToScheme(types)); err != nil {
+	if err := errors.Join(scheme.AddToScheme(types), cmapi.AddToScheme(types), apiextensionsv1.AddToScheme(types), v1alpha1.AddToScheme(types)); err != nil {
 		t.Fatal(err)
 	}
 	decoder := serializer.NewCodecFactory(types, serializer.EnableStrict).UniversalDeserializer()
@@ -74,12 +79,24 @@ func only[T runtime.Object](t *testing.T, objects []runtime.Object) T {
 	return found[0]
 }
 
+// configurationOf returns the webhook configuration of a name.
+func configurationOf(t *testing.T, objects []runtime.Object, name string) *admissionregistrationv1.MutatingWebhookConfiguration {
+	t.Helper()
+	for _, o := range objects {
+		if c, ok := o.(*admissionregistrationv1.MutatingWebhookConfiguration); ok && c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("no webhook configuration %q", name)
+	return nil
+}
+
 func TestEveryManifestIsWhatItsTypeReads(t *testing.T) {
 	files, err := filepath.Glob("*/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(files, "install.yaml") {
+	for _, file := range append(files, "install.yaml", "install-without-policies.yaml") {
 		if len(decode(t, file)) == 0 {
 			t.Errorf("%s holds no object", file)
 		}
@@ -97,7 +114,7 @@ func TestCertificateChain(t *testing.T) {
 			certificates[o.Name] = o
 		}
 	}
-	configuration := only[*admissionregistrationv1.MutatingWebhookConfiguration](t, objects)
+	configuration := configurationOf(t, objects, "s3-tls-injector")
 	namespace, name, _ := strings.Cut(configuration.Annotations[cmapi.WantInjectAnnotation], "/")
 	serving := certificates[name]
 	if serving == nil || serving.Namespace != namespace {
@@ -128,7 +145,7 @@ func TestEntriesReachTheServer(t *testing.T) {
 	service := only[*corev1.Service](t, objects)
 	deployment := only[*appsv1.Deployment](t, objects)
 	container := deployment.Spec.Template.Spec.Containers[0]
-	for _, w := range only[*admissionregistrationv1.MutatingWebhookConfiguration](t, objects).Webhooks {
+	for _, w := range configurationOf(t, objects, "s3-tls-injector").Webhooks {
 		reference := w.ClientConfig.Service
 		if reference == nil || reference.Name != service.Name || reference.Namespace != service.Namespace || *reference.Path != "/mutate/pods" || *reference.Port != service.Spec.Ports[0].Port {
 			t.Errorf("entry %s calls %+v", w.Name, reference)
@@ -158,14 +175,78 @@ func TestEntriesReachTheServer(t *testing.T) {
 
 // Every right of the injector is listed here; another one must be asked for.
 func TestRightsAreTheLeast(t *testing.T) {
-	objects := decode(t, "install.yaml")
-	want := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "list", "watch"}}}
-	if diff := cmp.Diff(want, only[*rbacv1.ClusterRole](t, objects).Rules); diff != "" {
-		t.Error(diff)
+	namespaces := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "list", "watch"}}
+	events := rbacv1.PolicyRule{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}
+	for file, want := range map[string]map[string][]rbacv1.PolicyRule{
+		"install-without-policies.yaml": {"/s3-tls-injector": {namespaces}},
+		"install.yaml": {
+			"/s3-tls-injector": {namespaces},
+			"/s3-tls-injector-policies": {
+				{APIGroups: []string{"policy.s3-tls"}, Resources: []string{"injectionpolicies"}, Verbs: []string{"get", "list", "watch"}},
+				{APIGroups: []string{"policy.s3-tls"}, Resources: []string{"injectionpolicies/status"}, Verbs: []string{"patch"}},
+				{
+					APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"mutatingwebhookconfigurations"},
+					ResourceNames: []string{controller.ConfigurationName}, Verbs: []string{"get", "list", "watch", "patch"},
+				},
+				{APIGroups: []string{""}, Resources: []string{"secrets", "configmaps"}, ResourceNames: []string{"s3-tls-cert"}, Verbs: []string{"list"}},
+			},
+			"s3-tls-injector/s3-tls-injector-leader": {
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"s3-tls-injector"}, Verbs: []string{"get", "update"}},
+				{APIGroups: []string{"", "events.k8s.io"}, Resources: events.Resources, Verbs: events.Verbs},
+			},
+			"default/s3-tls-injector-events": {events},
+		},
+	} {
+		got := map[string][]rbacv1.PolicyRule{}
+		for _, o := range decode(t, file) {
+			switch o := o.(type) {
+			case *rbacv1.ClusterRole:
+				got["/"+o.Name] = o.Rules
+			case *rbacv1.Role:
+				got[o.Namespace+"/"+o.Name] = o.Rules
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", file, diff)
+		}
 	}
-	for _, o := range objects {
-		if _, ok := o.(*rbacv1.Role); ok {
-			t.Errorf("a Role: %+v", o)
+}
+
+// Without policies there is nothing of them: no CRD, no configuration, no flag.
+func TestPoliciesCanBeLeftOut(t *testing.T) {
+	for _, o := range decode(t, "install-without-policies.yaml") {
+		switch o := o.(type) {
+		case *apiextensionsv1.CustomResourceDefinition:
+			t.Errorf("CRD %s", o.Name)
+		case *admissionregistrationv1.MutatingWebhookConfiguration:
+			if o.Name == controller.ConfigurationName {
+				t.Error("the configuration for policies")
+			}
+		case *appsv1.Deployment:
+			if slices.Contains(o.Spec.Template.Spec.Containers[0].Args, "--policies") {
+				t.Error("the server is told to serve policies")
+			}
+		}
+	}
+	objects := decode(t, "install.yaml")
+	if !slices.Contains(only[*appsv1.Deployment](t, objects).Spec.Template.Spec.Containers[0].Args, "--policies") {
+		t.Error("install.yaml does not tell the server to serve policies")
+	}
+	if entries := configurationOf(t, objects, controller.ConfigurationName).Webhooks; len(entries) > 0 {
+		t.Errorf("the configuration for policies is installed with %d entries", len(entries))
+	}
+}
+
+// The policies among the examples are valid.
+func TestExamplePolicies(t *testing.T) {
+	files, err := filepath.Glob("examples/policy-*.yaml")
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		if _, err := inject.NewPolicy(only[*v1alpha1.InjectionPolicy](t, decode(t, file))); err != nil {
+			t.Errorf("%s: %v", file, err)
 		}
 	}
 }
@@ -185,7 +266,7 @@ func TestServerRunsRestricted(t *testing.T) {
 		}
 	}
 	for _, v := range spec.Volumes {
-		if v.Secret == nil || len(v.Secret.Items) != 2 {
+		if v.Secret == nil || len(v.Secret.Items) != 3 {
 			t.Errorf("volume %+v", v)
 		}
 	}

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 )
 
 func main() {
@@ -38,6 +41,7 @@ func run(ctx context.Context, args []string, podNamespace string, stderr io.Writ
 	if err != nil {
 		return err
 	}
+	o.podNamespace = cmp.Or(podNamespace, v1alpha1.InjectorNamespace)
 	if podNamespace != "" {
 		o.exemptNamespaces = append(o.exemptNamespaces, podNamespace)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 )
 
 // errUsage marks wrong flags.
@@ -29,6 +31,12 @@ type options struct {
 	drain            time.Duration
 	standalone       bool
 	kubeconfig       string
+	policies         bool
+	caNames          []string
+	serviceName      string
+	servicePort      int32
+	// podNamespace is the process's own.
+	podNamespace string
 }
 
 const help = `s3-tls-injector adds the CA of an S3 storage to pods that opted in.
@@ -61,6 +69,10 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long to go on serving after SIGTERM, unready")
 	flags.BoolVar(&o.standalone, "standalone", false, "use no Kubernetes API: only pod annotations decide")
+	flags.BoolVar(&o.policies, "policies", false, "serve InjectionPolicies: needs their CRD, and the rights to read them and to write their webhook entries")
+	flags.StringArrayVar(&o.caNames, "ca-name", []string{v1alpha1.DefaultSecret}, "name of the Secrets and ConfigMaps that it may read, to judge the CAs of policies (repeatable); give it the right to list each")
+	flags.StringVar(&o.serviceName, "service-name", "s3-tls-injector", "Service by which the API server reaches the entries of policies, in the injector's own namespace")
+	flags.Int32Var(&o.servicePort, "service-port", 443, "port of that Service")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; in-cluster configuration where empty")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -92,10 +104,18 @@ func (o *options) validate() error {
 		return fmt.Errorf("--drain %s is negative", o.drain)
 	case o.standalone && o.kubeconfig != "":
 		return errors.New("--standalone uses no --kubeconfig")
+	case o.standalone && o.policies:
+		return errors.New("--standalone serves no --policies: they are in the Kubernetes API")
+	case len(validation.IsDNS1035Label(o.serviceName)) > 0:
+		return fmt.Errorf("--service-name %q is no valid name of a Service", o.serviceName)
+	case o.servicePort < 1 || o.servicePort > 65535:
+		return fmt.Errorf("--service-port %d is no port", o.servicePort)
 	}
-	for _, name := range o.exemptNamespaces {
-		if len(validation.IsDNS1123Subdomain(name)) > 0 {
-			return fmt.Errorf("%q is no valid name for --exempt-namespace", name)
+	for flag, names := range map[string][]string{"--exempt-namespace": o.exemptNamespaces, "--ca-name": o.caNames} {
+		for _, name := range names {
+			if len(validation.IsDNS1123Subdomain(name)) > 0 {
+				return fmt.Errorf("%q is no valid name for %s", name, flag)
+			}
 		}
 	}
 	return nil

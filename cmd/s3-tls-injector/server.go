@@ -48,6 +48,7 @@ type server struct {
 	draining    atomic.Bool
 	certificate atomic.Bool
 	synced      atomic.Bool
+	policies    atomic.Pointer[webhook.ClusterPolicies]
 	listening   atomic.Pointer[healthz.Checker]
 }
 
@@ -64,7 +65,7 @@ func (s *server) run(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
-	namespaces, err := s.startCache(serving, group)
+	lookups, err := s.startLookups(serving, group)
 	if err != nil {
 		stop()
 		return errors.Join(err, group.Wait())
@@ -72,7 +73,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.drain(ctx, serving, stop) })
 	group.Go(func() error { return s.serveHealth(serving) })
 	group.Go(func() error { return s.serveMetrics(serving) })
-	group.Go(func() error { return s.serveReviews(serving, namespaces) })
+	group.Go(func() error { return s.serveReviews(serving, lookups) })
 	return group.Wait()
 }
 
@@ -95,7 +96,7 @@ func (s *server) drain(ctx, serving context.Context, stop func()) error {
 }
 
 // serveReviews waits for the certificate, then serves the webhook.
-func (s *server) serveReviews(ctx context.Context, namespaces webhook.Namespaces) error {
+func (s *server) serveReviews(ctx context.Context, lookups lookups) error {
 	watcher, err := s.waitForCertificate(ctx)
 	if err != nil {
 		return ignoreCanceled(err)
@@ -109,19 +110,25 @@ func (s *server) serveReviews(ctx context.Context, namespaces webhook.Namespaces
 			c.GetCertificate = watcher.GetCertificate
 		}},
 	})
-	server.Register(webhook.Path, &webhook.Handler{
-		Namespaces:       namespaces,
-		ExemptNamespaces: slices.Concat(v1alpha1.ExemptNamespaces(), s.options.exemptNamespaces),
+	reviews := &webhook.Handler{
+		Namespaces:       lookups.namespaces,
+		Policies:         lookups.policies,
+		ExemptNamespaces: s.exemptNamespaces(),
 		Metrics:          webhook.NewMetrics(metrics.Registry),
 		Log:              s.log.WithName("webhook"),
 		Closing:          s.draining.Load,
-	})
+	}
+	reviews.Register(server.Register)
 	listening := server.StartedChecker()
 	s.listening.Store(&listening)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watcher.Start(ctx) })
 	group.Go(func() error { return server.Start(ctx) })
 	return group.Wait()
+}
+
+func (s *server) exemptNamespaces() []string {
+	return slices.Concat(v1alpha1.ExemptNamespaces(), s.options.exemptNamespaces)
 }
 
 // waitForCertificate returns once the folder holds a certificate and its key.
@@ -144,16 +151,37 @@ func (s *server) waitForCertificate(ctx context.Context) (*certwatcher.CertWatch
 	}
 }
 
-// startCache starts the cache of namespaces. In standalone mode there is none.
-func (s *server) startCache(ctx context.Context, group *errgroup.Group) (webhook.Namespaces, error) {
+// lookups are what a decision depends on beside the pod. None is there in
+// standalone mode.
+type lookups struct {
+	namespaces webhook.Namespaces
+	policies   webhook.Policies
+}
+
+// startLookups starts the caches, and the controllers beside them.
+func (s *server) startLookups(ctx context.Context, group *errgroup.Group) (lookups, error) {
 	if s.options.standalone {
 		s.synced.Store(true)
-		return nil, nil //nolint:nilnil // no namespaces are looked up in standalone mode
+		return lookups{}, nil
 	}
 	config, err := restConfig(s.options.kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("%w; --standalone works without a Kubernetes API", err)
+		return lookups{}, fmt.Errorf("%w; --standalone works without a Kubernetes API", err)
 	}
+	config.QPS = -1 // the API server's priority and fairness suffices
+	namespaces, err := s.startNamespaces(ctx, group, config)
+	if err != nil || !s.options.policies {
+		return lookups{namespaces: namespaces}, err
+	}
+	policies := &webhook.ClusterPolicies{Log: s.log.WithName("policies")}
+	s.policies.Store(policies)
+	group.Go(func() error { return policies.Watch(ctx, config) })
+	group.Go(func() error { return s.runControllers(ctx, config, namespaces) })
+	return lookups{namespaces: namespaces, policies: policies}, nil
+}
+
+// startNamespaces starts the cache of namespaces.
+func (s *server) startNamespaces(ctx context.Context, group *errgroup.Group, config *rest.Config) (webhook.Namespaces, error) {
 	unsafe := true // the cache's objects are only read
 	c, err := cluster.New(config, func(o *cluster.Options) {
 		o.Logger = s.log
@@ -206,6 +234,8 @@ func (s *server) ready(r *http.Request) error {
 		return errors.New("no certificate yet")
 	case !s.synced.Load():
 		return errors.New("the cache of namespaces is not synced yet")
+	case s.options.policies && !s.policies.Load().Synced():
+		return errors.New("the policies are not listed yet")
 	case listening == nil:
 		return errors.New("the port is not open yet")
 	}

@@ -3,6 +3,8 @@ package inject
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
@@ -60,3 +62,22 @@ func ruleNamespace(namespace, value string) string {
 }
 
 func rulePolicy(name string) string { return fmt.Sprintf("policy %q selects the pod", name) }
+
+func policyNotSelecting(name, field string, s labels.Selector) string {
+	return fmt.Sprintf("%q does not select the pod: %s", name, selectorText(field, s))
+}
+
+func policySelecting(name string, namespaces, pods labels.Selector) string {
+	return fmt.Sprintf("%q selects the pod: %s, %s", name, selectorText("namespaceSelector", namespaces), selectorText("podSelector", pods))
+}
+
+func policyBehind(name, first string) string {
+	return fmt.Sprintf("%q selects the pod too; %q is first by name", name, first)
+}
+
+func selectorText(field string, s labels.Selector) string {
+	if s.Empty() {
+		return field + " absent"
+	}
+	return field + " " + s.String()
+}

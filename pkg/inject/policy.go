@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,7 +57,7 @@ func selector(policy, field string, s *metav1.LabelSelector) (labels.Selector, e
 	return compiled, nil
 }
 
-func (p *Policy) source() string { return sourcePolicy + p.name }
+func (p *Policy) source() string { return SourcePolicy(p.name) }
 
 // firstSelecting returns the policy, first by name, that selects the pod.
 func firstSelecting(policies []Policy, in *Input) *Policy {
@@ -69,6 +70,30 @@ func firstSelecting(policies []Policy, in *Input) *Policy {
 		}
 	}
 	return first
+}
+
+// ExplainPolicies says of each policy, by name, whether it selects the pod, and by
+// which selector: `policy "backups" does not select it: podSelector app=backup`.
+func ExplainPolicies(in Input) []string {
+	policies := slices.Clone(in.Policies)
+	slices.SortFunc(policies, func(a, b Policy) int { return strings.Compare(a.name, b.name) })
+	namespaceLabels, podLabels := labels.Set(in.Namespace.Labels), labels.Set(in.Pod.labels())
+	var explained []string
+	first := ""
+	for _, p := range policies {
+		switch {
+		case !p.namespaces.Matches(namespaceLabels):
+			explained = append(explained, policyNotSelecting(p.name, "namespaceSelector", p.namespaces))
+		case !p.pods.Matches(podLabels):
+			explained = append(explained, policyNotSelecting(p.name, "podSelector", p.pods))
+		case first == "":
+			first = p.name
+			explained = append(explained, policySelecting(p.name, p.namespaces, p.pods))
+		default:
+			explained = append(explained, policyBehind(p.name, first))
+		}
+	}
+	return explained
 }
 
 // choose returns the containers that are to carry the CA, and the rule by which.
