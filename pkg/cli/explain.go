@@ -69,6 +69,9 @@ func (it item) explain(out io.Writer) error {
 	}
 	row("decision", decision)
 	row("decided by", it.result.Rule)
+	for _, policy := range it.policies {
+		row("policy", policy)
+	}
 	if it.result.Settings != nil {
 		row("CA", it.caText())
 		row("containers", it.result.ContainerRule)

@@ -48,6 +48,8 @@ type item struct {
 	// namespace is that of the document, or of -n.
 	namespace inject.Namespace
 	result    inject.Result
+	// policies say how each of them stands to the pod.
+	policies []string
 }
 
 // answers holds everything that was read and decided.
@@ -67,7 +69,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	policies, err := i.readPolicies(documents)
+	policies, _, err := i.readPolicies(documents)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +95,15 @@ func (i *input) decide(streams Streams) (*answers, error) {
 		}
 		for _, t := range templates {
 			namespace := namespaces.of(t.Namespace)
-			result := inject.Decide(inject.Input{
+			in := inject.Input{
 				Pod:              t.Pod,
 				Namespace:        namespace,
 				Policies:         policies,
 				ExemptNamespaces: exempt,
 				ClaimTemplates:   t.ClaimTemplates,
 				CASHA256:         bundle.SHA256,
-			})
-			a.items = append(a.items, item{t, namespace, result})
+			}
+			a.items = append(a.items, item{t, namespace, inject.Decide(in), inject.ExplainPolicies(in)})
 		}
 	}
 	a.tellCA(i.caFile, bundle.Problems)
@@ -185,13 +187,13 @@ func (i *input) expand(name string) ([]string, error) {
 	return files, err
 }
 
-// readPolicies returns the policies of the --policy files and of the manifests.
-func (i *input) readPolicies(documents []*manifest.Document) ([]inject.Policy, error) {
+// readPolicies returns the policies of the --policy files and of the manifests,
+// ready for decisions and as they were read.
+func (i *input) readPolicies(documents []*manifest.Document) (policies []inject.Policy, read []*v1alpha1.InjectionPolicy, err error) {
 	fromFiles, err := i.readManifests(i.policies, strings.NewReader(""))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var policies []inject.Policy
 	origin := map[string]string{}
 	add := func(d *manifest.Document) (int, error) {
 		found, err := d.Policies()
@@ -210,7 +212,7 @@ func (i *input) readPolicies(documents []*manifest.Document) ([]inject.Policy, e
 			if err != nil {
 				return 0, fmt.Errorf("%s: %w", at, err)
 			}
-			policies = append(policies, policy)
+			policies, read = append(policies, policy), append(read, p)
 		}
 		return len(found), nil
 	}
@@ -220,15 +222,15 @@ func (i *input) readPolicies(documents []*manifest.Document) ([]inject.Policy, e
 			err = fmt.Errorf("%s#%d: no %s of %s; --policy takes nothing else", d.File, d.Number, v1alpha1.PolicyKind, v1alpha1.APIVersion)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for _, d := range documents {
 		if _, err := add(d); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return policies, nil
+	return policies, read, nil
 }
 
 // namespaces are the Namespace documents of the input, with the flags laid over them.
