@@ -105,3 +105,20 @@ type warnings struct{ texts []string }
 func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
 	w.texts = append(w.texts, text)
 }
+
+// ownCluster starts a cluster that a test can change as it likes.
+func ownCluster(t *testing.T) *localcluster.Cluster {
+	t.Helper()
+	own, err := localcluster.Start(t.Context(), localcluster.Options{
+		Assets: cluster.Assets, Dir: t.TempDir(), Source: cluster.Source, Progress: func(step string) { t.Log(step) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := own.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return own
+}

@@ -92,6 +92,7 @@ func (c *Cluster) StartInjector(ctx context.Context, program, port string, args 
 	args = append([]string{
 		"--host=127.0.0.1", "--port=" + port, "--cert-dir=" + certs, "--kubeconfig=" + kubeconfig,
 		"--health-address=127.0.0.1:" + i.health, "--metrics-address=127.0.0.1:" + i.metrics, "--log-level=debug",
+		"--policies", "--service-port=" + port,
 	}, args...)
 	if i.Process, err = c.run("injector-"+port, program, []string{"POD_NAMESPACE=" + Name}, args...); err != nil {
 		return nil, err
@@ -186,7 +187,7 @@ func writeVersion(dir, version string, secret *corev1.Secret) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, cmmeta.TLSCAKey} {
 		if err := os.WriteFile(filepath.Join(folder, key), bytes.Clone(secret.Data[key]), 0o600); err != nil {
 			return err
 		}

@@ -195,3 +195,6 @@ func eventually(ctx context.Context, what string, done func(context.Context) (bo
 		}
 	}
 }
+
+// Pid returns the process ID.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
