@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
 const thanosImage = "quay.io/thanos/thanos:v0.39.2"
@@ -57,7 +59,12 @@ func carriesCA(c *corev1.Container) bool {
 // reviews returns how many reviews the server has answered.
 func reviews(t *testing.T) int {
 	t.Helper()
-	text, err := injector.Metrics(t.Context())
+	return reviewsOf(t, injector)
+}
+
+func reviewsOf(t *testing.T, server *localcluster.Injector) int {
+	t.Helper()
+	text, err := server.Metrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

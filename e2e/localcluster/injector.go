@@ -73,8 +73,13 @@ type Injector struct {
 // StartInjector starts the server with the rights of its ServiceAccount and the
 // certificate of its Secret, as the Deployment would, and waits until it is ready.
 func (c *Cluster) StartInjector(ctx context.Context, program, port string, args ...string) (*Injector, error) {
+	return c.StartInjectorVia(ctx, c.Config.Host, program, port, args...)
+}
+
+// StartInjectorVia starts a server that reaches the API server at another address.
+func (c *Cluster) StartInjectorVia(ctx context.Context, apiServer, program, port string, args ...string) (*Injector, error) {
 	c.Progress("starting s3-tls-injector")
-	kubeconfig, err := c.serviceAccountKubeconfig(ctx)
+	kubeconfig, err := c.serviceAccountKubeconfig(ctx, apiServer, port)
 	if err != nil {
 		return nil, err
 	}
@@ -133,17 +138,17 @@ func get(ctx context.Context, url string) (string, error) {
 
 // serviceAccountKubeconfig writes a kubeconfig with a token of the injector's
 // ServiceAccount, so that a right that is missing in deploy is missed here too.
-func (c *Cluster) serviceAccountKubeconfig(ctx context.Context) (string, error) {
+func (c *Cluster) serviceAccountKubeconfig(ctx context.Context, apiServer, port string) (string, error) {
 	token, stderr, err := c.Kubectl(ctx, "", "-n", Name, "create", "token", Name, "--duration=24h")
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, stderr)
 	}
 	config := clientcmdapi.NewConfig()
-	config.Clusters["local"] = &clientcmdapi.Cluster{Server: c.Config.Host, CertificateAuthorityData: c.Config.CAData}
+	config.Clusters["local"] = &clientcmdapi.Cluster{Server: apiServer, CertificateAuthorityData: c.Config.CAData}
 	config.AuthInfos["injector"] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
 	config.Contexts["local"] = &clientcmdapi.Context{Cluster: "local", AuthInfo: "injector"}
 	config.CurrentContext = "local"
-	path := filepath.Join(c.Dir, "injector-kubeconfig")
+	path := filepath.Join(c.Dir, "injector-kubeconfig-"+port)
 	return path, clientcmd.WriteToFile(*config, path)
 }
 
