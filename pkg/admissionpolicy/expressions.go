@@ -166,8 +166,8 @@ func valid() string {
 		fmt.Sprintf("!%s.exists(directory, directory.startsWith(variables.mountPath + '/'))", quoted(settings.Directories()...)),
 		"variables.env.all(name, name.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$') && name != 'none' && name != '.' && !name.startsWith('..'))",
 		fmt.Sprintf("(%s) in ['none', 'restart']", setting(v1alpha1.OnRotation, "'none'")),
-		fmt.Sprintf("!('%[1]s' in variables.annotations) ? !('%[1]s' in variables.namespaceAnnotations) : variables.names == ['*'] || "+
-			"variables.names.all(name, variables.containers.exists(c, c.name == name))", v1alpha1.Containers),
+		fmt.Sprintf("('%[1]s' in variables.annotations ? size(variables.names) > 0 && (variables.names == ['*'] || "+
+			"variables.names.all(name, variables.containers.exists(c, c.name == name))) : !('%[1]s' in variables.namespaceAnnotations))", v1alpha1.Containers),
 	}, " &&\n")
 }
 
