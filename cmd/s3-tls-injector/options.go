@@ -63,7 +63,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.IntVar(&o.port, "port", 9443, "port to serve reviews on")
 	flags.StringVar(&o.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	flags.StringVar(&o.metricsAddress, "metrics-address", ":8080", `address of /metrics; "0" serves none`)
-	flags.StringVar(&o.certDir, "cert-dir", "/certs", "folder with tls.crt and tls.key; read again when they change")
+	flags.StringVar(&o.certDir, "cert-dir", "/certs", "folder with tls.crt and tls.key, and ca.crt for --policies; read again when they change")
 	flags.StringArrayVar(&o.exemptNamespaces, "exempt-namespace", nil, "namespace whose pods are never injected, beside kube-system, kube-public, kube-node-lease and the injector's own (repeatable)")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")

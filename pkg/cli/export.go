@@ -16,8 +16,12 @@ func newExport(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print the injection as objects that need no webhook",
-		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
+		Example: `  # The two opt-ins, without the webhook
+  kubectl s3-tls export mutatingadmissionpolicy | kubectl apply -f -`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("cannot export %q; there is mutatingadmissionpolicy", args[0])
+			}
 			return errors.New("say what to export; there is mutatingadmissionpolicy")
 		},
 	}
