@@ -31,7 +31,6 @@ func annotation(key string) (value, present string) {
 // that opted in themselves, and for S3 clients in namespaces that did.
 func Static(client admissionregistrationv1.WebhookClientConfig) []admissionregistrationv1.MutatingWebhook {
 	value, present := annotation(v1alpha1.Inject)
-	_, named := annotation(v1alpha1.Containers)
 	pod := newEntry(Pod, client, v1alpha1.ExemptNamespaces())
 	pod.MatchConditions = append(pod.MatchConditions,
 		condition("opted-in", fmt.Sprintf("%s && %s != 'false'", present, value)))
@@ -39,8 +38,15 @@ func Static(client admissionregistrationv1.WebhookClientConfig) []admissionregis
 	namespace.NamespaceSelector.MatchLabels = map[string]string{v1alpha1.Inject: "true"}
 	namespace.MatchConditions = append(namespace.MatchConditions,
 		condition("not-decided-by-the-pod", fmt.Sprintf("!(%s)", present)),
-		condition("has-s3-client", fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL())))
+		condition("has-s3-client", hasClient()))
 	return []admissionregistrationv1.MutatingWebhook{pod, namespace}
+}
+
+// hasClient is true for pods that hold an S3 client of the table or name their
+// containers themselves.
+func hasClient() string {
+	_, named := annotation(v1alpha1.Containers)
+	return fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL())
 }
 
 // newEntry returns what all entries have in common.

@@ -13,8 +13,11 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
 )
 
-// policySuffix ends the name of a policy's entry.
-const policySuffix = ".policy.inject.s3-tls"
+// What ends the name of a policy's entry, and of the one for labelled namespaces.
+const (
+	policySuffix   = ".policy.inject.s3-tls"
+	labelledSuffix = ".labelled" + policySuffix
+)
 
 // Policy is an entry that one or more policies share.
 type Policy struct {
@@ -28,15 +31,18 @@ type Policy struct {
 // selector alone share an entry, because the API server evaluates every entry for
 // every pod, and the object that holds them has a largest size.
 //
-// A pod that opted in or out itself is none of theirs, and neither is one in a
-// namespace that opted out or is exempt.
+// No pod is one of theirs that a static entry is for: one that opted in or out
+// itself, one in a namespace that opted out or is exempt, and an S3 client of the
+// table in a namespace that opted in. For what a policy adds to the table in such
+// namespaces there is an entry more: "backups.labelled.policy.inject.s3-tls".
 func Policies(client admissionregistrationv1.WebhookClientConfig, exempt []string, policies []*v1alpha1.InjectionPolicy) []Policy {
 	byName := slices.SortedFunc(slices.Values(policies), func(a, b *v1alpha1.InjectionPolicy) int { return cmp.Compare(a.Name, b.Name) })
 	var groups []*group
 	for _, p := range byName {
-		next := newGroup(p)
-		if !slices.ContainsFunc(groups, func(g *group) bool { return g.merge(next) }) {
-			groups = append(groups, next)
+		for _, next := range newGroups(p) {
+			if !slices.ContainsFunc(groups, func(g *group) bool { return g.merge(next) }) {
+				groups = append(groups, next)
+			}
 		}
 	}
 	entries := make([]Policy, len(groups))
@@ -51,6 +57,7 @@ type group struct {
 	members          []*v1alpha1.InjectionPolicy
 	namespaces, pods requirements
 	condition        string
+	suffix           string
 	ignore           bool
 	// widened is the requirement whose values are those of several policies; the
 	// union stays exact only as long as it is the same one.
@@ -63,42 +70,68 @@ type place struct {
 	index    int
 }
 
-func newGroup(p *v1alpha1.InjectionPolicy) *group {
-	inject := requirement{Key: v1alpha1.Inject, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"false"}}
-	if len(p.Spec.Containers) == 0 && len(p.Spec.Clients) == 0 {
-		inject.Values = []string{"false", "true"} // the entry of labelled namespaces calls for the same pods
+func newGroups(p *v1alpha1.InjectionPolicy) []*group {
+	own := adds(p)
+	groups := []*group{newGroup(p, policySuffix, metav1.LabelSelectorOpNotIn, []string{"false", "true"}, wanted(p, own))}
+	if own != "" {
+		groups = append(groups, newGroup(p, labelledSuffix, metav1.LabelSelectorOpIn, []string{"true"}, fmt.Sprintf("!(%s) &&\n(%s)", hasClient(), own)))
 	}
+	return groups
+}
+
+// newGroup returns a group for the namespaces whose label s3-tls/inject is, or is
+// not, among the values.
+func newGroup(p *v1alpha1.InjectionPolicy, suffix string, operator metav1.LabelSelectorOperator, values []string, condition string) *group {
 	return &group{
 		members:    []*v1alpha1.InjectionPolicy{p},
-		namespaces: append(requirements{inject}, requirementsOf(p.Spec.NamespaceSelector)...),
+		namespaces: append(requirements{{Key: v1alpha1.Inject, Operator: operator, Values: values}}, requirementsOf(p.Spec.NamespaceSelector)...),
 		pods:       requirementsOf(p.Spec.PodSelector),
-		condition:  wanted(p),
+		condition:  condition,
+		suffix:     suffix,
 		ignore:     p.Spec.FailurePolicy == string(admissionregistrationv1.Ignore),
 	}
 }
 
-// wanted is true for pods that hold a container for the CA, and for those that
-// name their containers themselves. It is empty where that is every pod.
-func wanted(p *v1alpha1.InjectionPolicy) string {
-	_, named := annotation(v1alpha1.Containers)
+// adds is true for pods that hold a container which the policy chooses beside those
+// of the table. It is empty where it chooses none.
+func adds(p *v1alpha1.InjectionPolicy) string {
 	switch names := p.Spec.Containers; {
 	case slices.Contains(names, v1alpha1.All):
-		return ""
+		return "true"
 	case len(names) > 0:
 		sorted := slices.Sorted(slices.Values(names))
-		return fmt.Sprintf("(%s) ||\n((has(object.spec.initContainers) ? object.spec.initContainers : [])"+
-			" + (has(object.spec.containers) ? object.spec.containers : [])).exists(c, c.name in ['%s'])", named, strings.Join(sorted, "', '"))
+		return fmt.Sprintf("((has(object.spec.initContainers) ? object.spec.initContainers : [])"+
+			" + (has(object.spec.containers) ? object.spec.containers : [])).exists(c, c.name in ['%s'])", strings.Join(sorted, "', '"))
+	case len(p.Spec.Clients) > 0:
+		return s3client.PatternsCEL(patterns(p)...)
 	}
-	patterns := make([]s3client.Pattern, len(p.Spec.Clients))
+	return ""
+}
+
+func patterns(p *v1alpha1.InjectionPolicy) []s3client.Pattern {
+	all := make([]s3client.Pattern, len(p.Spec.Clients))
 	for i, c := range p.Spec.Clients {
-		patterns[i] = s3client.Pattern(c)
+		all[i] = s3client.Pattern(c)
 	}
-	return fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL(patterns...))
+	return all
+}
+
+// wanted is true for pods that hold a container for the CA, and for those that
+// name their containers themselves. It is empty where that is every pod.
+func wanted(p *v1alpha1.InjectionPolicy, adds string) string {
+	_, named := annotation(v1alpha1.Containers)
+	switch {
+	case adds == "true":
+		return ""
+	case len(p.Spec.Containers) > 0:
+		return fmt.Sprintf("(%s) ||\n%s", named, adds)
+	}
+	return fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL(patterns(p)...))
 }
 
 // merge takes another group in where one entry can stand for both exactly.
 func (g *group) merge(other *group) bool {
-	if g.condition != other.condition || g.ignore != other.ignore {
+	if g.condition != other.condition || g.suffix != other.suffix || g.ignore != other.ignore {
 		return false
 	}
 	namespaces, namespacesAlike := g.namespaces.differsAt(other.namespaces)
@@ -129,7 +162,7 @@ func (g *group) merge(other *group) bool {
 
 func (g *group) webhook(client admissionregistrationv1.WebhookClientConfig, exempt []string) admissionregistrationv1.MutatingWebhook {
 	_, decided := annotation(v1alpha1.Inject)
-	w := newEntry(g.members[0].Name+policySuffix, client, exempt)
+	w := newEntry(g.members[0].Name+g.suffix, client, exempt)
 	w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, g.namespaces...)
 	w.ObjectSelector = &metav1.LabelSelector{MatchExpressions: g.pods} // as the API server would set it
 	if g.ignore {

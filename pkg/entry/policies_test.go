@@ -61,11 +61,11 @@ func TestPoliciesShareAnEntryWhereItStaysExact(t *testing.T) {
 		"a selector and none":                   {[]string{"podSelector: {matchLabels: {app: red}}", "{}"}, "a b"},
 		"NotIn is not widened":                  {[]string{"podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [red]}]}", "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [blue]}]}"}, "a b"},
 		"another failure policy":                {[]string{"{}", "failurePolicy: Ignore"}, "a b"},
-		"other clients":                         {[]string{"{}", "clients: [{image: minio/mc}]"}, "a b"},
-		"other containers":                      {[]string{"containers: [a]", "containers: [b]"}, "a b"},
-		"the same containers, another way":      {[]string{"containers: [a, b]", "containers: [b, a]"}, "a,b"},
-		"every container of different teams":    {[]string{"containers: ['*']\nnamespaceSelector: {matchLabels: {team: red}}", "containers: ['*']\nnamespaceSelector: {matchLabels: {team: blue}}"}, "a,b"},
-		"every container, and those with a key": {[]string{"containers: ['*']", "{}"}, "a b"},
+		"other clients":                         {[]string{"{}", "clients: [{image: minio/mc}]"}, "a b b"},
+		"other containers":                      {[]string{"containers: [a]", "containers: [b]"}, "a a b b"},
+		"the same containers, another way":      {[]string{"containers: [a, b]", "containers: [b, a]"}, "a,b a,b"},
+		"every container of different teams":    {[]string{"containers: ['*']\nnamespaceSelector: {matchLabels: {team: red}}", "containers: ['*']\nnamespaceSelector: {matchLabels: {team: blue}}"}, "a,b a,b"},
+		"every container, and those with a key": {[]string{"containers: ['*']", "{}"}, "a a b"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

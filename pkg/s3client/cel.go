@@ -43,6 +43,16 @@ func CEL(further ...Pattern) string {
 		"  containers.exists(c, " + ContainerCEL(further...) + "))"
 }
 
+// PatternsCEL is CEL for patterns alone, without the table.
+func PatternsCEL(further ...Pattern) string {
+	terms := make([]string, len(further))
+	for i, p := range further {
+		terms[i] = p.cel()
+	}
+	return allContainers + ".exists(containers,\n" + bounds() + " ||\n" +
+		fmt.Sprintf("  containers.exists(c, [%s].exists(words, %s)))", words, strings.Join(terms, " || "))
+}
+
 // BoundsCEL returns an expression that is true for a pod that CEL lets through unread.
 func BoundsCEL() string { return allContainers + ".exists(containers,\n" + bounds() + ")" }
 

@@ -17,7 +17,7 @@ const (
 
 // MaxPolicyName is the length of the longest name of a policy: its webhook
 // entry's name, which has a suffix, must be a DNS name.
-const MaxPolicyName = 232
+const MaxPolicyName = 223
 
 // InjectionPolicy opts in the pods that it selects, in every namespace that it
 // selects, and gives the settings of their injection. Where several select a
@@ -30,7 +30,7 @@ const MaxPolicyName = 232
 // +kubebuilder:printcolumn:name="CA",type=string,JSONPath=`.status.conditions[?(@.type=="CAValid")].reason`
 // +kubebuilder:printcolumn:name="Expiry",type=string,JSONPath=`.status.caNotAfter`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 232",message="the name is longer than 232 characters"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 223",message="the name is longer than 223 characters"
 type InjectionPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
