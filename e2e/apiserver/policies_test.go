@@ -206,7 +206,8 @@ clients: [{image: minio/mc, args: [mirror]}]`)
 	if ready == nil || ready.Status != "True" || ready.Reason != "Active" {
 		t.Fatalf("condition Ready: %+v", ready)
 	}
-	if diff := cmp.Diff([]string{"storage-tier.policy.inject.s3-tls"}, entriesOfPolicies(t, pc)); diff != "" {
+	want := []string{"storage-tier.policy.inject.s3-tls", "storage-tier.labelled.policy.inject.s3-tls"} // it has clients of its own
+	if diff := cmp.Diff(want, entriesOfPolicies(t, pc)); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 	storage := map[string]string{"tier": "storage"}
@@ -226,6 +227,10 @@ clients: [{image: minio/mc, args: [mirror]}]`)
 			app(p)
 			p.Spec.Containers[0].Args = []string{"query"}
 		}, false, false},
+		"a client of the policy's own, labelled": {map[string]string{"tier": "storage", "s3-tls/inject": "true"}, func(p *corev1.Pod) {
+			app(p)
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].Args = "minio/mc:1", []string{"mirror", "/a", "b/c"}
+		}, true, true},
 		"a client of the policy's own": {storage, func(p *corev1.Pod) {
 			app(p)
 			p.Spec.Containers[0].Image, p.Spec.Containers[0].Args = "minio/mc:1", []string{"mirror", "/a", "b/c"}
@@ -249,6 +254,9 @@ clients: [{image: minio/mc, args: [mirror]}]`)
 				t.Errorf("injected: %v, want %v: %+v", mounted, tt.injected, pod.Spec.Containers)
 			}
 			source := pod.Annotations["s3-tls/injected-by"]
+			if tt.labels["s3-tls/inject"] == "true" {
+				return // the label is its source
+			}
 			if want := map[bool]string{true: "policy/storage-tier", false: ""}[tt.injected]; source != want && pod.Annotations["s3-tls/inject"] == "" {
 				t.Errorf("source %q, want %q", source, want)
 			}
