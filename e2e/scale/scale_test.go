@@ -98,7 +98,7 @@ func (f *fixture) fill(b *testing.B) {
 		})
 	})
 	parallel(b, pods, func(ctx context.Context, i int) error {
-		return f.client.Create(ctx, newPod(fmt.Sprintf("team-%d", i*namespaces/pods)))
+		return f.client.Create(ctx, newPod(fmt.Sprintf("team-%d", i*namespaces/pods), "quay.io/thanos/thanos:v0.39.2", "store"))
 	})
 }
 
@@ -132,12 +132,12 @@ func parallel(b *testing.B, n int, do func(context.Context, int) error) {
 	}
 }
 
-// newPod is a Thanos store with the arguments that one has.
-func newPod(namespace string) *corev1.Pod {
+// newPod is a pod with the arguments that a Thanos store has.
+func newPod(namespace, image, command string) *corev1.Pod {
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "store-", Labels: map[string]string{"app": "web"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "pod-", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: "store", Image: "quay.io/thanos/thanos:v0.39.2", Args: []string{"store", "--objstore.config-file=/etc/thanos/objstore.yml"},
+			Name: "main", Image: image, Args: []string{command, "--config-file=/etc/thanos/objstore.yml"},
 		}}},
 	}
 	for i := range 20 {
@@ -146,14 +146,18 @@ func newPod(namespace string) *corev1.Pod {
 	return pod
 }
 
-// policySets are 200 policies each: alike but for the team, which share an entry,
-// and each with a team and an application of its own, which cannot.
+// policySets are 200 policies each: alike but for the team, which share an entry;
+// each with a team and an application of its own, which cannot; and each with an S3 client of
+// its own for the whole cluster, whose entries the selectors exclude no pod from.
 var policySets = map[string]func(i int) v1alpha1.InjectionPolicySpec{
 	"one-per-team": func(i int) v1alpha1.InjectionPolicySpec {
 		return v1alpha1.InjectionPolicySpec{NamespaceSelector: label("team", i)}
 	},
 	"one-per-team-and-app": func(i int) v1alpha1.InjectionPolicySpec {
 		return v1alpha1.InjectionPolicySpec{NamespaceSelector: label("team", i), PodSelector: label("app", i)}
+	},
+	"client-of-its-own": func(i int) v1alpha1.InjectionPolicySpec {
+		return v1alpha1.InjectionPolicySpec{Clients: []v1alpha1.Client{{Image: fmt.Sprintf("example/backup-%d", i), Args: []string{"upload"}}}}
 	},
 }
 
@@ -209,7 +213,7 @@ func (f *fixture) create(b *testing.B) time.Duration {
 	b.Helper()
 	took := make([]time.Duration, creations)
 	for i := range took {
-		pod := newPod(fmt.Sprintf("team-%d", namespaces-1))
+		pod := newPod(fmt.Sprintf("team-%d", namespaces-1), "registry.example.com/shop/web:v3", "serve")
 		started := time.Now()
 		check(b, f.client.Create(b.Context(), pod))
 		took[i] = time.Since(started)
@@ -263,7 +267,7 @@ func BenchmarkPolicies(b *testing.B) {
 	f.fill(b)
 	time.Sleep(5 * time.Second)
 	b.Logf("without policies: %.0f MiB resident", f.resident(b))
-	for _, set := range []string{"one-per-team", "one-per-team-and-app"} {
+	for _, set := range []string{"one-per-team", "one-per-team-and-app", "client-of-its-own"} {
 		b.Run(set, func(b *testing.B) {
 			fmt.Println("# measuring", policies, "policies,", set)
 			var without, with []time.Duration

@@ -13,7 +13,7 @@ import (
 )
 
 // The dearest pods within the bounds of the conditions stay within the API server's
-// budget for the policy that costs most. A condition over the budget would refuse
+// budget for the policies that cost most. A condition over the budget would refuse
 // the pod.
 func TestConditionsStayWithinTheBudget(t *testing.T) {
 	image := strings.Repeat("a", 120) + "/mc"
@@ -25,6 +25,10 @@ func TestConditionsStayWithinTheBudget(t *testing.T) {
 			client.Args = append(client.Args, "b") // is found
 		}
 		policy.Spec.Clients = append(policy.Spec.Clients, v1alpha1.Client{Image: client.Image, Args: append(client.Args, argument)})
+	}
+	names := &v1alpha1.InjectionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "names"}} // shares an entry with the other one
+	for i := range 64 {
+		names.Spec.Containers = append(names.Spec.Containers, fmt.Sprintf("%s-%d", strings.Repeat("n", 60), i))
 	}
 	const everyName = "-thanos-loki-mimir-tempo-cortex-pyroscope-target"
 	pods := map[string]*corev1.Pod{
@@ -41,7 +45,7 @@ func TestConditionsStayWithinTheBudget(t *testing.T) {
 	namespace := inject.Namespace{Name: "shop", Labels: map[string]string{"s3-tls/inject": "true"}}
 	for name, pod := range pods {
 		t.Run(name, func(t *testing.T) {
-			m.called(t, pod, namespace, entriesFor([]*v1alpha1.InjectionPolicy{policy})) // it fails where a condition does
+			m.called(t, pod, namespace, entriesFor([]*v1alpha1.InjectionPolicy{policy, names})) // it fails where a condition does
 		})
 	}
 }

@@ -2,15 +2,12 @@ package entry
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
 )
 
 // What ends the name of a policy's entry, and of the one for labelled namespaces.
@@ -28,7 +25,7 @@ type Policy struct {
 
 // Policies returns the entries of valid policies, each named after its first
 // policy: "thanos.policy.inject.s3-tls". Policies that differ in one requirement of a
-// selector alone share an entry, because the API server evaluates every entry for
+// selector alone, or in the containers that they choose, share an entry, because the API server evaluates every entry for
 // every pod, and the object that holds them has a largest size.
 //
 // No pod is one of theirs that a static entry is for: one that opted in or out
@@ -56,107 +53,96 @@ func Policies(client admissionregistrationv1.WebhookClientConfig, exempt []strin
 type group struct {
 	members          []*v1alpha1.InjectionPolicy
 	namespaces, pods requirements
-	condition        string
+	choice           choice
 	suffix           string
 	ignore           bool
-	// widened is the requirement whose values are those of several policies; the
-	// union stays exact only as long as it is the same one.
+	// widened is where several policies differ; the union stays exact only as long
+	// as it is the same place.
 	widened place
 }
 
-// place is a requirement of one of the two selectors.
+// place is a requirement of one of the two selectors, or the choice.
 type place struct {
-	selector string
-	index    int
+	part  string
+	index int
 }
 
 func newGroups(p *v1alpha1.InjectionPolicy) []*group {
-	own := adds(p)
-	groups := []*group{newGroup(p, policySuffix, metav1.LabelSelectorOpNotIn, []string{"false", "true"}, wanted(p, own))}
-	if own != "" {
-		groups = append(groups, newGroup(p, labelledSuffix, metav1.LabelSelectorOpIn, []string{"true"}, fmt.Sprintf("!(%s) &&\n(%s)", hasClient(), own)))
+	chosen := choiceOf(p)
+	groups := []*group{newGroup(p, policySuffix, metav1.LabelSelectorOpNotIn, []string{"false", "true"}, chosen)}
+	if added, any := chosen.beyondTable(); any {
+		groups = append(groups, newGroup(p, labelledSuffix, metav1.LabelSelectorOpIn, []string{"true"}, added))
 	}
 	return groups
 }
 
 // newGroup returns a group for the namespaces whose label s3-tls/inject is, or is
 // not, among the values.
-func newGroup(p *v1alpha1.InjectionPolicy, suffix string, operator metav1.LabelSelectorOperator, values []string, condition string) *group {
+func newGroup(p *v1alpha1.InjectionPolicy, suffix string, operator metav1.LabelSelectorOperator, values []string, chosen choice) *group {
 	return &group{
 		members:    []*v1alpha1.InjectionPolicy{p},
 		namespaces: append(requirements{{Key: v1alpha1.Inject, Operator: operator, Values: values}}, requirementsOf(p.Spec.NamespaceSelector)...),
 		pods:       requirementsOf(p.Spec.PodSelector),
-		condition:  condition,
+		choice:     chosen,
 		suffix:     suffix,
 		ignore:     p.Spec.FailurePolicy == string(admissionregistrationv1.Ignore),
 	}
 }
 
-// adds is true for pods that hold a container which the policy chooses beside those
-// of the table. It is empty where it chooses none.
-func adds(p *v1alpha1.InjectionPolicy) string {
-	switch names := p.Spec.Containers; {
-	case slices.Contains(names, v1alpha1.All):
-		return "true"
-	case len(names) > 0:
-		sorted := slices.Sorted(slices.Values(names))
-		return fmt.Sprintf("((has(object.spec.initContainers) ? object.spec.initContainers : [])"+
-			" + (has(object.spec.containers) ? object.spec.containers : [])).exists(c, c.name in ['%s'])", strings.Join(sorted, "', '"))
-	case len(p.Spec.Clients) > 0:
-		return s3client.PatternsCEL(patterns(p)...)
-	}
-	return ""
-}
-
-func patterns(p *v1alpha1.InjectionPolicy) []s3client.Pattern {
-	all := make([]s3client.Pattern, len(p.Spec.Clients))
-	for i, c := range p.Spec.Clients {
-		all[i] = s3client.Pattern(c)
-	}
-	return all
-}
-
-// wanted is true for pods that hold a container for the CA, and for those that
-// name their containers themselves. It is empty where that is every pod.
-func wanted(p *v1alpha1.InjectionPolicy, adds string) string {
-	_, named := annotation(v1alpha1.Containers)
-	switch {
-	case adds == "true":
-		return ""
-	case len(p.Spec.Containers) > 0:
-		return fmt.Sprintf("(%s) ||\n%s", named, adds)
-	}
-	return fmt.Sprintf("(%s) ||\n%s", named, s3client.CEL(patterns(p)...))
-}
-
 // merge takes another group in where one entry can stand for both exactly.
 func (g *group) merge(other *group) bool {
-	if g.condition != other.condition || g.suffix != other.suffix || g.ignore != other.ignore {
+	if g.suffix != other.suffix || g.ignore != other.ignore {
 		return false
 	}
-	namespaces, namespacesAlike := g.namespaces.differsAt(other.namespaces)
-	pods, podsAlike := g.pods.differsAt(other.pods)
-	at := place{}
-	switch {
-	case !namespacesAlike || !podsAlike || (namespaces >= 0 && pods >= 0):
+	differences, alike := g.differences(other)
+	if !alike || len(differences) > 1 {
 		return false
-	case namespaces >= 0:
-		at = place{"namespaces", namespaces}
-	case pods >= 0:
-		at = place{"pods", pods}
 	}
-	if at != (place{}) {
+	for _, at := range differences {
 		if g.widened != (place{}) && g.widened != at {
 			return false
 		}
-		g.widened = at
-		if namespaces >= 0 {
-			g.namespaces.widen(namespaces, other.namespaces[namespaces].Values)
-		} else {
-			g.pods.widen(pods, other.pods[pods].Values)
+		if !g.widen(at, other) {
+			return false
 		}
+		g.widened = at
 	}
 	g.members = append(g.members, other.members...)
+	return true
+}
+
+// differences returns where the two differ. They are not alike where a selector
+// differs in more than the values of one requirement.
+func (g *group) differences(other *group) (all []place, alike bool) {
+	namespaces, namespacesAlike := g.namespaces.differsAt(other.namespaces)
+	pods, podsAlike := g.pods.differsAt(other.pods)
+	if namespaces >= 0 {
+		all = append(all, place{"namespaces", namespaces})
+	}
+	if pods >= 0 {
+		all = append(all, place{"pods", pods})
+	}
+	if !g.choice.equal(other.choice) {
+		all = append(all, place{"choice", 0})
+	}
+	return all, namespacesAlike && podsAlike
+}
+
+// widen makes the group stand for what the other one selects at a place too; false
+// where that would be too much for one entry.
+func (g *group) widen(at place, other *group) bool {
+	switch at.part {
+	case "namespaces":
+		g.namespaces.widen(at.index, other.namespaces[at.index].Values)
+	case "pods":
+		g.pods.widen(at.index, other.pods[at.index].Values)
+	default:
+		union, fits := g.choice.union(other.choice)
+		if !fits {
+			return false
+		}
+		g.choice = union
+	}
 	return true
 }
 
@@ -168,9 +154,9 @@ func (g *group) webhook(client admissionregistrationv1.WebhookClientConfig, exem
 	if g.ignore {
 		w.FailurePolicy = new(admissionregistrationv1.Ignore)
 	}
-	w.MatchConditions = append(w.MatchConditions, condition("not-decided-by-the-pod", fmt.Sprintf("!(%s)", decided)))
-	if g.condition != "" {
-		w.MatchConditions = append(w.MatchConditions, condition("has-s3-client", g.condition))
+	w.MatchConditions = append(w.MatchConditions, condition("not-decided-by-the-pod", "!("+decided+")"))
+	if expression := g.choice.cel(); expression != "" {
+		w.MatchConditions = append(w.MatchConditions, condition("has-s3-client", expression))
 	}
 	return w
 }

@@ -61,11 +61,14 @@ func TestPoliciesShareAnEntryWhereItStaysExact(t *testing.T) {
 		"a selector and none":                   {[]string{"podSelector: {matchLabels: {app: red}}", "{}"}, "a b"},
 		"NotIn is not widened":                  {[]string{"podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [red]}]}", "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [blue]}]}"}, "a b"},
 		"another failure policy":                {[]string{"{}", "failurePolicy: Ignore"}, "a b"},
-		"other clients":                         {[]string{"{}", "clients: [{image: minio/mc}]"}, "a b b"},
-		"other containers":                      {[]string{"containers: [a]", "containers: [b]"}, "a a b b"},
+		"other clients":                         {[]string{"{}", "clients: [{image: minio/mc}]"}, "a,b b"},
+		"other containers":                      {[]string{"containers: [a]", "containers: [b]"}, "a,b a,b"},
 		"the same containers, another way":      {[]string{"containers: [a, b]", "containers: [b, a]"}, "a,b a,b"},
 		"every container of different teams":    {[]string{"containers: ['*']\nnamespaceSelector: {matchLabels: {team: red}}", "containers: ['*']\nnamespaceSelector: {matchLabels: {team: blue}}"}, "a,b a,b"},
-		"every container, and those with a key": {[]string{"containers: ['*']", "{}"}, "a a b"},
+		"every container, and those with a key": {[]string{"containers: ['*']", "{}"}, "a,b a"},
+		"other clients of different teams":      {[]string{"clients: [{image: minio/mc}]\nnamespaceSelector: {matchLabels: {team: red}}", "clients: [{image: rclone}]\nnamespaceSelector: {matchLabels: {team: blue}}"}, "a a b b"},
+		"a third would widen what is chosen":    {[]string{"podSelector: {matchLabels: {app: red}}", "podSelector: {matchLabels: {app: blue}}", "podSelector: {matchLabels: {app: red}}\ncontainers: [c]"}, "a,b c c"},
+		"more clients than an entry takes":      {[]string{"clients: [{image: a}, {image: b}, {image: c}, {image: d}]", "clients: [{image: e}, {image: f}, {image: g}, {image: h}]", "clients: [{image: i}]"}, "a,b a,b c c"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
