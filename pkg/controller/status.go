@@ -56,7 +56,7 @@ func (v *verdict) ready(err error) metav1.Condition {
 		condition.Reason, condition.Message = reasonNotApplied, err.Error()
 	case v.crowded:
 		condition.Reason = reasonCrowded
-		condition.Message = "the webhook configuration is full; policies that differ from each other in the values of one label alone share an entry"
+		condition.Message = "the webhook configuration is full; policies that differ from each other in the values of one label, clients or containers alone share an entry"
 	case len(v.behind) > 0:
 		condition.Status, condition.Reason = metav1.ConditionTrue, reasonOverlapped
 		condition.Message = fmt.Sprintf("the API server calls the injector; where %s too selects a pod, that one counts", quoted(v.behind))
