@@ -1,16 +1,21 @@
 package ca_test
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,55 +24,180 @@ import (
 
 var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// certificate makes a self-signed CA that is valid for a year, with one tweak.
-func certificate(t *testing.T, tweak func(*x509.Certificate)) []byte {
-	t.Helper()
+func newKey(tb testing.TB) *ecdsa.PrivateKey {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	template := &x509.Certificate{
+	return key
+}
+
+// template is a CA that is valid for a year, with one tweak.
+func template(tweak func(*x509.Certificate)) *x509.Certificate {
+	t := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "S3 CA"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageCertSign,
 	}
 	if tweak != nil {
-		tweak(template)
+		tweak(t)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return t
+}
+
+func encode(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
+// signed returns a certificate that key signed for itself.
+func signed(tb testing.TB, key crypto.Signer, tweak func(*x509.Certificate)) []byte {
+	tb.Helper()
+	c := template(tweak)
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return encode(der)
+}
+
+// certificate makes a CA that signed itself, with one tweak.
+func certificate(tb testing.TB, tweak func(*x509.Certificate)) []byte {
+	tb.Helper()
+	return signed(tb, newKey(tb), tweak)
+}
+
+func wide(data []byte) []byte {
+	out := []byte("\xff\xfe")
+	for _, unit := range utf16.Encode([]rune(string(data))) {
+		out = append(out, byte(unit), byte(unit>>8))
+	}
+	return out
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+func weakRSA(t *testing.T) []byte {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed(t, key, nil)
+}
+
+func ofCurve(t *testing.T, curve elliptic.Curve) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed(t, key, nil)
+}
+
+// withSHA1 is an intermediate CA whose signature names SHA-1, which Go does not make
+// any more. Nobody looks at the signature itself here.
+func withSHA1(t *testing.T) []byte {
+	t.Helper()
+	issuer, key := template(func(c *x509.Certificate) { c.Subject.CommonName = "Root" }), newRSAKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, template(nil), issuer, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha256WithRSA, sha1WithRSA := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"), []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05")
+	if bytes.Count(der, sha256WithRSA) != 2 {
+		t.Fatal("the algorithm is not where it was expected")
+	}
+	return encode(bytes.ReplaceAll(der, sha256WithRSA, sha1WithRSA))
+}
+
+func newRSAKey(t *testing.T) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func roots(tb testing.TB, size int) []byte {
+	tb.Helper()
+	key := newKey(tb)
+	var out []byte
+	for n := int64(1); len(out) < size; n++ {
+		out = append(out, signed(tb, key, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(n) })...)
+	}
+	return out
+}
+
 func TestJudge(t *testing.T) {
+	good := certificate(t, nil)
+	der, _ := pem.Decode(good)
+	privateKey := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("secret")})
+	expired := certificate(t, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })
+	lines := bytes.Count(good, []byte("\n"))
+	type want struct {
+		verdict  ca.Verdict
+		problems []string
+	}
 	tests := map[string]struct {
 		data []byte
-		want []string
+		want want
 	}{
-		"a CA":         {certificate(t, nil), nil},
-		"no PEM":       {[]byte("hello"), []string{"it holds no PEM certificate"}},
-		"empty":        {nil, []string{"it holds no PEM certificate"}},
-		"no CA":        {certificate(t, func(c *x509.Certificate) { c.IsCA = false }), []string{"certificate 1 (CN=S3 CA) is no CA"}},
-		"expired":      {certificate(t, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }), []string{"certificate 1 (CN=S3 CA) expired on 2025-12-31"}},
-		"expires soon": {certificate(t, func(c *x509.Certificate) { c.NotAfter = now.AddDate(0, 0, 29) }), []string{"certificate 1 (CN=S3 CA) expires on 2026-01-30"}},
-		"not yet valid": {
-			certificate(t, func(c *x509.Certificate) { c.NotBefore = now.AddDate(0, 0, 1) }),
-			[]string{"certificate 1 (CN=S3 CA) is not valid before 2026-01-02"},
-		},
-		"the second one": {
-			append(certificate(t, nil), certificate(t, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })...),
-			[]string{"certificate 2 (CN=S3 CA) expired on 2025-12-31"},
-		},
-		"a private key beside it": {
-			append(certificate(t, nil), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("secret")})...),
-			[]string{`it holds a PEM block of type "EC PRIVATE KEY"; keep certificates only`},
+		"a CA":                      {good, want{ca.Valid, nil}},
+		"two":                       {join(good, certificate(t, nil)), want{ca.Valid, nil}},
+		"text before and between":   {join([]byte("# Root\n"), good, []byte("\nsubject=…\n"), certificate(t, nil)), want{ca.Valid, nil}},
+		"lines end as on Windows":   {bytes.ReplaceAll(good, []byte("\n"), []byte("\r\n")), want{ca.Valid, nil}},
+		"no newline at the end":     {bytes.TrimSpace(good), want{ca.Valid, nil}},
+		"1 MiB of roots":            {roots(t, 1<<20), want{ca.Valid, nil}},
+		"no PEM":                    {[]byte("hello"), want{ca.Invalid, []string{"no-certificate it holds no PEM certificate"}}},
+		"empty":                     {nil, want{ca.Invalid, []string{"empty it is empty; put the CA there, as PEM"}}},
+		"UTF-16":                    {wide(good), want{ca.Invalid, []string{"not-pem it is UTF-16 text; save it as UTF-8"}}},
+		"UTF-16 without a mark":     {wide(good)[2:], want{ca.Invalid, []string{"not-pem it is UTF-16 text; save it as UTF-8"}}},
+		"a byte order mark":         {join([]byte("\xef\xbb\xbf"), good), want{ca.Invalid, []string{"not-pem it begins with a byte order mark, which hides the first certificate; save it without"}}},
+		"a mark, the second counts": {join([]byte("\xef\xbb\xbf"), good, good), want{ca.Valid, []string{"not-pem it begins with a byte order mark, which hides the first certificate; save it without"}}},
+		"DER":                       {der.Bytes, want{ca.Invalid, []string{"not-pem it is DER; convert it with openssl x509 -inform der -outform pem"}}},
+		"indented":                  {join([]byte("  "), bytes.ReplaceAll(good, []byte("\n"), []byte("\n  "))), want{ca.Invalid, []string{"not-pem its PEM block does not begin at the start of a line; remove what precedes it"}}},
+		"cut off":                   {join(good, good[:80]), want{ca.Valid, []string{fmt.Sprintf("malformed the PEM block at line %d cannot be decoded; copy it anew", lines+1)}}},
+		"base64 is broken":          {bytes.Replace(good, []byte("MII"), []byte("M?I"), 1), want{ca.Invalid, []string{"malformed the PEM block at line 1 cannot be decoded; copy it anew"}}},
+		"it does not parse":         {join(good, encode([]byte("x"))), want{ca.Valid, []string{fmt.Sprintf("malformed certificate 2 at line %d does not parse: x509: malformed certificate", lines+1)}}},
+		"PEM headers":               {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Headers: map[string]string{"A": "b"}, Bytes: der.Bytes}), want{ca.Invalid, []string{"pem-headers certificate 1 (S3 CA) has headers in its PEM block, for which Go passes it over; remove them"}}},
+		"a private key":             {join(good, privateKey, privateKey), want{ca.Invalid, []string{fmt.Sprintf("private-key it holds a private key at line %d; keep certificates only, and replace that key", lines+1)}}},
+		"another block":             {join(good, pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE"})), want{ca.Valid, []string{fmt.Sprintf(`other-block the PEM block at line %d is a "TRUSTED CERTIFICATE"; keep certificates only`, lines+1)}}},
+		"twice the same":            {join(good, good), want{ca.Valid, []string{"duplicate certificate 2 (S3 CA) is the same as certificate 1; remove one"}}},
+		"no CA":                     {certificate(t, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }), want{ca.Invalid, []string{"not-a-ca certificate 1 (S3 CA) is no CA; put the CA that issued it there"}}},
+		"key usage":                 {certificate(t, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }), want{ca.Invalid, []string{"key-usage certificate 1 (S3 CA) may not sign certificates of servers, by its key usage"}}},
+		"extended key usage":        {certificate(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), want{ca.Invalid, []string{"key-usage certificate 1 (S3 CA) may not sign certificates of servers, by its key usage"}}},
+		"for servers too":           {certificate(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), want{ca.Valid, nil}},
+		"a weak RSA key":            {weakRSA(t), want{ca.Valid, []string{"weak-key certificate 1 (S3 CA) has a weak key; issue it with RSA 2048 or ECDSA P-256 at least"}}},
+		"a weak curve":              {ofCurve(t, elliptic.P224()), want{ca.Valid, []string{"weak-key certificate 1 (S3 CA) has a weak key; issue it with RSA 2048 or ECDSA P-256 at least"}}},
+		"a weak signature":          {withSHA1(t), want{ca.Valid, []string{"weak-signature certificate 1 (S3 CA) is signed with an algorithm that clients refuse; issue it with SHA-256"}}},
+		"expired":                   {expired, want{ca.Expired, []string{"expired certificate 1 (S3 CA) expired on 2025-12-31"}}},
+		"the second one expired":    {join(good, expired), want{ca.Valid, []string{"expired certificate 2 (S3 CA) expired on 2025-12-31"}}},
+		"expires soon":              {certificate(t, func(c *x509.Certificate) { c.NotAfter = now.AddDate(0, 0, 29) }), want{ca.ExpiresSoon, []string{"expires-soon certificate 1 (S3 CA) expires on 2026-01-30"}}},
+		"expires in 31 days":        {certificate(t, func(c *x509.Certificate) { c.NotAfter = now.AddDate(0, 0, 31) }), want{ca.Valid, nil}},
+		"not yet valid":             {certificate(t, func(c *x509.Certificate) { c.NotBefore = now.AddDate(0, 0, 1) }), want{ca.Invalid, []string{"not-yet-valid certificate 1 (S3 CA) is not valid before 2026-01-02"}}},
+		"no common name": {certificate(t, func(c *x509.Certificate) {
+			c.Subject = pkix.Name{Organization: []string{"Shop"}}
+			c.NotAfter = now.AddDate(0, 0, 1)
+		}), want{ca.ExpiresSoon, []string{"expires-soon certificate 1 (O=Shop) expires on 2026-01-02"}}},
+		"two problems": {
+			join(expired, certificate(t, func(c *x509.Certificate) { c.IsCA, c.KeyUsage, c.NotAfter = false, 0, now.AddDate(0, 0, 1) })),
+			want{ca.Expired, []string{
+				"expired certificate 1 (S3 CA) expired on 2025-12-31",
+				"not-a-ca certificate 2 (S3 CA) is no CA; put the CA that issued it there", "expires-soon certificate 2 (S3 CA) expires on 2026-01-02",
+			}},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, ca.Judge(tt.data, now).Problems); diff != "" {
-				t.Error(diff)
+			judged := ca.Parse(tt.data).Judge("file", now)
+			got := want{verdict: judged.Verdict}
+			for _, p := range judged.Problems {
+				got.problems = append(got.problems, string(p.ID)+" "+p.Text)
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(want{})); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
 			}
 		})
 	}
@@ -76,7 +206,7 @@ func TestJudge(t *testing.T) {
 func TestJudgeFingerprintsTheFile(t *testing.T) {
 	// printf hello | sha256sum
 	const want = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-	if got := ca.Judge([]byte("hello"), now).SHA256; got != want {
+	if got := ca.Parse([]byte("hello")).Judge("file", now).SHA256; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
@@ -84,15 +214,48 @@ func TestJudgeFingerprintsTheFile(t *testing.T) {
 func TestJudgeTellsTheEarliestExpiry(t *testing.T) {
 	early := now.AddDate(0, 2, 0)
 	bundle := append(certificate(t, nil), certificate(t, func(c *x509.Certificate) { c.NotAfter = early })...)
-	if got := ca.Judge(bundle, now).NotAfter; !got.Equal(early) {
+	if got := ca.Parse(bundle).Judge("file", now).NotAfter; !got.Equal(early) {
 		t.Errorf("%s, want %s", got, early)
 	}
 }
 
-func TestJudgeNamesACertificateThatDoesNotParse(t *testing.T) {
-	bad := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
-	problems := ca.Judge(bad, now).Problems
-	if len(problems) != 1 || !strings.HasPrefix(problems[0], "certificate 1 does not parse: ") {
-		t.Errorf("%q", problems)
+func TestHolds(t *testing.T) {
+	old, renewed := certificate(t, nil), certificate(t, nil)
+	if before := ca.Parse(old); !ca.Parse(join(renewed, old)).Holds(before) || ca.Parse(renewed).Holds(before) {
+		t.Error("the old CA is held where it is not, or not where it is")
+	}
+}
+
+// What Go's clients would trust is what the bundle lists.
+func FuzzParse(f *testing.F) {
+	good := certificate(f, nil)
+	for _, data := range [][]byte{nil, good, wide(good), join([]byte("x"), good), join(good, good[:90], good), join(good[:90], good), []byte(strings.Repeat("-----BEGIN ", 3))} {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		trusted := x509.NewCertPool().AppendCertsFromPEM(data)
+		listed := false
+		for _, c := range ca.Parse(data).Certificates {
+			listed = listed || c.Number > 0
+		}
+		problems := ca.Parse(data).Judge("file", now).Problems
+		if trusted && !listed {
+			t.Errorf("Go trusts something, the bundle lists nothing: %v", problems)
+		}
+		if !trusted && len(problems) == 0 {
+			t.Error("Go trusts nothing, and no problem is told")
+		}
+	})
+}
+
+func BenchmarkJudge(b *testing.B) {
+	for _, size := range []int{1, 1 << 20} {
+		b.Run(fmt.Sprintf("%d-KiB", size>>10), func(b *testing.B) {
+			data := roots(b, size)
+			b.ReportAllocs()
+			for b.Loop() {
+				ca.Parse(data).Judge("file", now)
+			}
+		})
 	}
 }
