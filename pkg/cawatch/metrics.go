@@ -1,0 +1,96 @@
+package cawatch
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/observed"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
+)
+
+// Collector tells of the CAs as metrics: s3_tls_ca_not_after_timestamp_seconds and
+// s3_tls_ca_problem.
+type Collector struct {
+	CAs *CAs
+	// Exempt tells of namespaces in which nothing is injected.
+	Exempt func(namespace string) bool
+	// Used returns the CAs that pods are known to carry, by namespace: those that are
+	// missing are problems too.
+	Used func() map[string][]settings.CA
+}
+
+//nolint:gochecknoglobals // constants
+var (
+	notAfter = prometheus.NewDesc("s3_tls_ca_not_after_timestamp_seconds",
+		"Earliest expiry of a certificate in a CA, in seconds since 1970.", []string{"namespace", "kind", "name", "key"}, nil)
+	problem = prometheus.NewDesc("s3_tls_ca_problem",
+		"1 for each kind of problem of a CA.", []string{"namespace", "kind", "name", "problem"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- notAfter
+	descs <- problem
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
+	now := c.CAs.now()
+	type objectKey struct{ namespace, kind, name string }
+	told := map[objectKey]map[ca.ID]bool{}
+	all := c.CAs.present(c.Exempt)
+	for namespace, used := range c.Used() {
+		for _, what := range used {
+			if _, known := c.CAs.Bundle(namespace, what); known {
+				all[usedCA{what, namespace}] = c.CAs.object(namespace, what)
+			}
+		}
+	}
+	for what, o := range all {
+		judgement := o.judge(what.namespace, what.CA, now)
+		key := objectKey{what.namespace, kinds[what.Kind], what.Name}
+		if !judgement.NotAfter.IsZero() {
+			metrics <- prometheus.MustNewConstMetric(notAfter, prometheus.GaugeValue, float64(judgement.NotAfter.Unix()),
+				key.namespace, key.kind, key.name, what.Key)
+		}
+		if told[key] == nil {
+			told[key] = map[ca.ID]bool{}
+		}
+		for _, p := range judgement.Problems {
+			if !told[key][p.ID] {
+				told[key][p.ID] = true
+				metrics <- prometheus.MustNewConstMetric(problem, prometheus.GaugeValue, 1, key.namespace, key.kind, key.name, string(p.ID))
+			}
+		}
+	}
+}
+
+// usedCA is a CA of one namespace.
+type usedCA struct {
+	settings.CA
+
+	namespace string
+}
+
+// present returns the objects that are there, with each key that is told of.
+func (c *CAs) present(exempt func(string) bool) map[usedCA]*object {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	all := map[usedCA]*object{}
+	for n, f := range c.watches {
+		if f.store.State() != observed.Synced {
+			continue
+		}
+		for at, o := range f.store.All() {
+			if exempt(at.Namespace) {
+				continue
+			}
+			for _, key := range f.keys {
+				if len(f.keys) == 1 || o.bundles[key] != nil {
+					all[usedCA{settings.CA{Kind: n.kind, Name: n.name, Key: key}, at.Namespace}] = o
+				}
+			}
+		}
+	}
+	return all
+}
