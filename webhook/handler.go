@@ -16,7 +16,9 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
 // Path is where the handler is served.
@@ -39,12 +41,22 @@ type Namespaces interface {
 	Namespace(ctx context.Context, name string) (inject.Namespace, error)
 }
 
+// CAs tells of the CA that a pod would be given.
+type CAs interface {
+	// Judge returns what is known of a CA in a namespace; nothing where it may not be read.
+	Judge(ctx context.Context, namespace string, what settings.CA) (ca.Judgement, bool)
+}
+
 // Handler serves admission reviews.
 type Handler struct {
 	// Namespaces is nil in standalone mode: only a pod's own annotations decide.
 	Namespaces Namespaces
 	// Policies is nil where policies are not served.
 	Policies Policies
+	// CAs is nil where none may be read.
+	CAs CAs
+	// Events is nil where none are told.
+	Events Events
 	// ExemptNamespaces are never injected.
 	ExemptNamespaces []string
 	// Metrics count what is decided.
@@ -111,6 +123,7 @@ func (h *Handler) answer(ctx context.Context, req *request, version string) (*ad
 		return deny(req.UID, http.StatusInternalServerError, failed.Error()), counted, nil
 	}
 	result := inject.Decide(in)
+	h.tellEvents(req, &result)
 	response, err := respond(req.UID, &result)
 	if err != nil {
 		log.Error(err, "answer review")
@@ -142,6 +155,9 @@ func (h *Handler) lookUp(ctx context.Context, in *inject.Input, namespace, versi
 		if in.Policies, err = h.Policies.At(ctx, version); err != nil {
 			return &lookupError{reasonPolicies, "s3-tls-injector does not know the policies yet; try again", err}
 		}
+	}
+	if h.CAs != nil {
+		in.CA = func(what settings.CA) (ca.Judgement, bool) { return h.CAs.Judge(ctx, namespace, what) }
 	}
 	return nil
 }

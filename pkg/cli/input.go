@@ -16,6 +16,7 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/manifest"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
 // input holds the flags that say what is decided about: manifests, their
@@ -74,7 +75,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 		return nil, err
 	}
 	a := &answers{documents: documents}
-	bundle, err := i.judgeCA(streams)
+	lookUpCA, err := i.judgeCA(streams)
 	if err != nil {
 		return nil, err
 	}
@@ -101,29 +102,23 @@ func (i *input) decide(streams Streams) (*answers, error) {
 				Policies:         policies,
 				ExemptNamespaces: exempt,
 				ClaimTemplates:   t.ClaimTemplates,
-				CASHA256:         bundle.SHA256,
+				CA:               lookUpCA,
 			}
 			a.items = append(a.items, item{t, namespace, inject.Decide(in), inject.ExplainPolicies(in)})
 		}
 	}
-	a.tellCA(i.caFile, bundle.Problems)
+	a.tellCA(lookUpCA)
 	return a, nil
 }
 
-// tellCA warns of a bad CA for each pod that is given it, as admission does, and
-// in general where none is.
-func (a *answers) tellCA(file string, problems []string) {
-	given := false
-	for _, problem := range problems {
-		for n := range a.items {
-			if r := &a.items[n].result; r.Decision == inject.Injected {
-				given = true
-				r.Warnings = append(r.Warnings, inject.Message{Text: file + ": " + problem})
-			}
-		}
-		if !given {
-			a.notes = append(a.notes, file+": warning: "+problem)
-		}
+// tellCA warns of a bad CA where no pod is given it: those that are have the warnings.
+func (a *answers) tellCA(lookUp lookUpCA) {
+	if lookUp == nil || slices.ContainsFunc(a.items, func(it item) bool { return it.result.Decision == inject.Injected }) {
+		return
+	}
+	judgement, _ := lookUp(settings.CA{})
+	for _, problem := range judgement.Problems {
+		a.notes = append(a.notes, judgement.Place+": warning: "+problem.Text)
 	}
 }
 
@@ -291,14 +286,19 @@ func keyValues(flag string, args []string) (map[string]string, error) {
 	return values, nil
 }
 
-// judgeCA reads and judges the CA file, where there is one.
-func (i *input) judgeCA(streams Streams) (ca.Bundle, error) {
+// lookUpCA is how the core is told of a CA.
+type lookUpCA func(settings.CA) (ca.Judgement, bool)
+
+// judgeCA reads and judges the CA file, where there is one. It stands for the CA of
+// every pod, whatever it names.
+func (i *input) judgeCA(streams Streams) (lookUpCA, error) {
 	if i.caFile == "" {
-		return ca.Bundle{}, nil
+		return nil, nil
 	}
 	data, err := os.ReadFile(i.caFile)
 	if err != nil {
-		return ca.Bundle{}, err
+		return nil, err
 	}
-	return ca.Judge(data, streams.Now()), nil
+	judgement := ca.Parse(data).Judge(i.caFile, streams.Now())
+	return func(settings.CA) (ca.Judgement, bool) { return judgement, true }, nil
 }

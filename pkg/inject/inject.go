@@ -4,8 +4,9 @@
 // policies; the webhook and the command-line tool are thin around it, and so
 // give the same answer.
 //
-// It only adds. It never removes, replaces or reorders what a pod has, and it
-// never looks up the Secret that it mounts.
+// It only adds. It never removes, replaces or reorders what a pod has. What it is
+// told of the CA changes a warning, an annotation and what a policy may refuse, never what
+// is mounted.
 package inject
 
 import (
@@ -14,6 +15,7 @@ import (
 	"gomodules.xyz/jsonpatch/v2"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -31,7 +33,8 @@ const (
 type Reason string
 
 // The reasons. InvalidSettings is a skip where the mistake is a namespace's or
-// a policy's, and with InvalidInject the only reason of a refusal.
+// a policy's, and else a refusal, as are InvalidInject and those about a CA that a
+// policy requires. PrivateKey is a skip: a CA file that holds one is given to nobody.
 const (
 	Exempt          Reason = "exempt"
 	Windows         Reason = "windows"
@@ -43,6 +46,10 @@ const (
 	InvalidSettings Reason = "invalid-settings"
 	InvalidInject   Reason = "invalid-inject"
 	Conflict        Reason = "conflict"
+	PrivateKey      Reason = "private-key"
+	MissingCA       Reason = "missing-ca"
+	InvalidCA       Reason = "invalid-ca"
+	ExpiredCA       Reason = "expired-ca"
 )
 
 // Sources of a decision; a policy's is "policy/" and its name.
@@ -66,16 +73,21 @@ type Input struct {
 	// ClaimTemplates are the names of a workload's volumeClaimTemplates, which
 	// become volumes of its pods.
 	ClaimTemplates []string
-	// CASHA256 is the hex SHA-256 of the CA file; empty where it cannot be read.
-	CASHA256 string
+	// CA tells what is known of a CA that the pod would be given: nothing where it
+	// may not be read. It is nil where no CA can be read.
+	CA func(settings.CA) (ca.Judgement, bool)
 }
 
 // Message tells the user something about one place of the pod.
 type Message struct {
 	// Path is the place, from the pod's root: spec.containers[0].env. It is empty
-	// where the message is about the namespace or a policy, and names it itself.
+	// where the message is about the namespace or a policy, and names it itself. Of a
+	// CA it is where that is: Secret s3-tls-cert[ca.crt].
 	Path string
 	Text string
+	// CA is the verdict on the CA that the message is about; empty where it is about
+	// something else.
+	CA ca.Verdict
 }
 
 // Result is the answer for a pod.
@@ -125,11 +137,22 @@ func Decide(in Input) Result {
 		result.Warnings = others
 		return result.skip(InvalidSettings)
 	}
-	plan := newPlan(&in, &merged)
+	judged := judge(&in, &merged)
+	switch {
+	case policy != nil && policy.requireCA && judged.unusable():
+		return result.refuse(reasonOf(judged.Verdict), judged.required(policy.name)...)
+	case judged.PrivateKey:
+		result.Warnings = judged.messages()
+		return result.skip(PrivateKey)
+	}
+	plan := newPlan(&in, &merged, judged.SHA256)
 	for _, ref := range chosen {
 		plan.add(ref)
 	}
-	return plan.finish(result)
+	if result = plan.finish(result); result.Decision == Injected {
+		result.Warnings = append(result.Warnings, judged.messages()...)
+	}
+	return result
 }
 
 // mergeSettings returns what takes effect for the pod, and the mistakes in it:
@@ -144,7 +167,7 @@ func mergeSettings(in *Input, policy *Policy) (merged settings.Settings, own, ot
 	}
 	merged, mistakes := settings.Merge(levels...)
 	for _, m := range mistakes {
-		if message := (Message{m.Path, m.Text}); m.Path != "" {
+		if message := (Message{Path: m.Path, Text: m.Text}); m.Path != "" {
 			own = append(own, message)
 		} else {
 			others = append(others, message)

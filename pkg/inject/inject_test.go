@@ -18,8 +18,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject/injecttest"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
 var update = flag.Bool("update", false, "rewrite the want sections")
@@ -64,8 +66,12 @@ func readCase(archive *txtar.Archive) (in inject.Input, pod, want []byte, err er
 		case f.Name == "pod.yaml":
 			pod = f.Data
 			err = errors.Join(err, yaml.Unmarshal(f.Data, &in.Pod))
-		case f.Name == "input.yaml": // namespace, claimTemplates, caSHA256
+		case f.Name == "input.yaml": // namespace, claimTemplates
 			err = errors.Join(err, yaml.UnmarshalStrict(f.Data, &in))
+		case f.Name == "ca.yaml": // what is known of the CA, whatever its name
+			var known ca.Judgement
+			err = errors.Join(err, yaml.UnmarshalStrict(f.Data, &known))
+			in.CA = func(settings.CA) (ca.Judgement, bool) { return known, true }
 		case strings.HasPrefix(f.Name, "policy"):
 			policy := &v1alpha1.InjectionPolicy{}
 			err = errors.Join(err, yaml.UnmarshalStrict(f.Data, policy))

@@ -39,6 +39,14 @@ func parentMounted(container, parent, mountPath string) string {
 	return fmt.Sprintf("%q mounts %s; the CA goes to %s", container, parent, mountPath)
 }
 
+// About the CA. What is wrong with it, package ca says.
+
+func moreProblems(n int) string { return fmt.Sprintf("and %d problems more", n) }
+
+func requiresCA(policy string) string {
+	return fmt.Sprintf("policy %q refuses pods until their CA is there and valid (spec.requireCA)", policy)
+}
+
 // Rules, as `explain` tells them.
 
 const (

@@ -23,6 +23,7 @@ const (
 type plan struct {
 	in       *Input
 	settings *settings.Settings
+	sha256   string // of the CA file; empty where it is not known
 	// existing are the pod's own volumes of our CA; the first one is reused.
 	existing []caVolume
 	volume   caVolume
@@ -32,8 +33,8 @@ type plan struct {
 	ops      []jsonpatch.Operation
 }
 
-func newPlan(in *Input, with *settings.Settings) *plan {
-	p := &plan{in: in, settings: with, existing: in.Pod.caVolumes(with.CA)}
+func newPlan(in *Input, with *settings.Settings, sha256 string) *plan {
+	p := &plan{in: in, settings: with, sha256: sha256, existing: in.Pod.caVolumes(with.CA)}
 	if len(p.existing) > 0 {
 		p.volume = p.existing[0]
 	} else {
@@ -122,8 +123,8 @@ func (p *plan) finish(r Result) Result {
 	r.Containers = p.carriers
 	annotations := map[string]string{}
 	own := p.in.Pod.annotations()
-	if _, ok := own[v1alpha1.CASHA256]; !ok && p.in.CASHA256 != "" && len(p.carriers) > 0 {
-		annotations[v1alpha1.CASHA256] = p.in.CASHA256
+	if _, ok := own[v1alpha1.CASHA256]; !ok && p.sha256 != "" && len(p.carriers) > 0 {
+		annotations[v1alpha1.CASHA256] = p.sha256
 	}
 	switch {
 	case len(p.carriers) == 0:

@@ -21,6 +21,7 @@ type Policy struct {
 	namespaces labels.Selector
 	pods       labels.Selector
 	clients    []s3client.Pattern
+	requireCA  bool
 	level      settings.Level
 }
 
@@ -30,7 +31,7 @@ type Policy struct {
 func NewPolicy(p *v1alpha1.InjectionPolicy) (Policy, error) {
 	namespaces, namespaceErr := selector(p.Name, "namespaceSelector", p.Spec.NamespaceSelector)
 	pods, podErr := selector(p.Name, "podSelector", p.Spec.PodSelector)
-	policy := Policy{name: p.Name, namespaces: namespaces, pods: pods, level: settings.OfPolicy(p)}
+	policy := Policy{name: p.Name, namespaces: namespaces, pods: pods, requireCA: p.Spec.RequireCA, level: settings.OfPolicy(p)}
 	for _, c := range p.Spec.Clients {
 		policy.clients = append(policy.clients, s3client.Pattern(c))
 	}

@@ -1,6 +1,9 @@
 package inject
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Pod is the narrow view of a pod or pod template: the fields that the decision
 // reads and no others. Front ends decode it from JSON; nothing is ever written
@@ -11,13 +14,14 @@ type Pod struct {
 	Spec     Spec      `json:"spec"`
 }
 
-// Metadata is what is read of a pod's metadata. The names are for reports; no
+// Metadata is what is read of a pod's metadata. Names and owners are for reports; no
 // decision depends on them.
 type Metadata struct {
-	Name         string            `json:"name,omitempty"`
-	GenerateName string            `json:"generateName,omitempty"`
-	Labels       map[string]string `json:"labels,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
+	Name            string                  `json:"name,omitempty"`
+	GenerateName    string                  `json:"generateName,omitempty"`
+	Labels          map[string]string       `json:"labels,omitempty"`
+	Annotations     map[string]string       `json:"annotations,omitempty"`
+	OwnerReferences []metav1.OwnerReference `json:"ownerReferences,omitempty"`
 }
 
 // Spec is what is read of a pod's spec.
@@ -45,6 +49,27 @@ type Namespace struct {
 	Name        string
 	Labels      map[string]string
 	Annotations map[string]string
+}
+
+// View returns the narrow view of a pod.
+func View(p *corev1.Pod) Pod {
+	view := Pod{
+		Metadata: &Metadata{
+			Name: p.Name, GenerateName: p.GenerateName, Labels: p.Labels, Annotations: p.Annotations, OwnerReferences: p.OwnerReferences,
+		},
+		Spec: Spec{OS: p.Spec.OS, NodeSelector: p.Spec.NodeSelector, Volumes: p.Spec.Volumes},
+	}
+	for i := range p.Spec.InitContainers {
+		view.Spec.InitContainers = append(view.Spec.InitContainers, viewContainer(&p.Spec.InitContainers[i]))
+	}
+	for i := range p.Spec.Containers {
+		view.Spec.Containers = append(view.Spec.Containers, viewContainer(&p.Spec.Containers[i]))
+	}
+	return view
+}
+
+func viewContainer(c *corev1.Container) Container {
+	return Container{c.Name, c.Image, c.Command, c.Args, c.Env, c.VolumeMounts, c.VolumeDevices}
 }
 
 func (p *Pod) annotations() map[string]string {

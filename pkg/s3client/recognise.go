@@ -42,6 +42,16 @@ func IsHelper(c Container) bool {
 	return slices.Contains(helperNames, c.Name) || slices.ContainsFunc(helpers, func(p Pattern) bool { return p.Matches(c) })
 }
 
+// IsSingleton tells whether the container is an S3 client of which two must never
+// run at once: a Thanos compactor.
+func IsSingleton(c Container, nameLabel string) bool {
+	return IsClient(c, nameLabel) && slices.ContainsFunc(commandLines(c.Command, c.Args), func(l commandLine) bool {
+		return slices.ContainsFunc(products, func(p product) bool {
+			return len(p.singletons) > 0 && slices.Contains(p.singletons, p.subcommand(l.args))
+		})
+	})
+}
+
 // isClientInOwnImage judges a command line in an image of the product, where
 // the entrypoint, a script and the product's own arguments stand for the product.
 func (p product) isClientInOwnImage(l commandLine) bool {

@@ -23,6 +23,8 @@ type product struct {
 	// subcommands, for a program that is driven by them. A nested one is written
 	// as "tools bucket". One that is not here is a client with an objstore flag.
 	subcommands map[string]need
+	// singletons are the subcommands of which two must never run on one bucket.
+	singletons []string
 	// nonClientTargets, for a program that is driven by -target: parts that do not
 	// keep data in the object store. No -target is "all", which does.
 	nonClientTargets []string
@@ -58,6 +60,7 @@ var products = []product{ //nolint:gochecknoglobals // the table is data, in one
 			"sidecar": withObjstoreFlag, "receive": withObjstoreFlag, "rule": withObjstoreFlag,
 			"query": never, "query-frontend": never, "check": never, "tools": never,
 		},
+		singletons: []string{"compact"},
 	},
 	{
 		name:        "tempo",

@@ -1,0 +1,64 @@
+package inject
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
+)
+
+// SettingsOf returns the settings that take effect for a pod that is opted in. Bad
+// ones count as if they were not there.
+func SettingsOf(in Input) settings.Settings {
+	merged, _, _ := mergeSettings(&in, firstSelecting(in.Policies, &in))
+	return merged
+}
+
+// CarriedCA returns the CA that an injected pod carries: that of our volume, or else of
+// the first volume of one file that a container mounts as a file.
+func (p *Pod) CarriedCA() (settings.CA, bool) {
+	var found settings.CA
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		ca, file := sourceOf(v)
+		if file == "" || !p.mountsFile(v.Name, file) {
+			continue
+		}
+		if strings.HasPrefix(v.Name, volumeName) && file == fileName {
+			return ca, true
+		}
+		if found == (settings.CA{}) {
+			found = ca
+		}
+	}
+	return found, found != settings.CA{}
+}
+
+// sourceOf returns what a volume of one file holds, and the name of the file.
+func sourceOf(v *corev1.Volume) (ca settings.CA, file string) {
+	switch {
+	case v.Secret != nil && len(v.Secret.Items) == 1:
+		item := v.Secret.Items[0]
+		return settings.CA{Kind: settings.Secret, Name: v.Secret.SecretName, Key: item.Key}, item.Path
+	case v.ConfigMap != nil && len(v.ConfigMap.Items) == 1:
+		item := v.ConfigMap.Items[0]
+		return settings.CA{Kind: settings.ConfigMap, Name: v.ConfigMap.Name, Key: item.Key}, item.Path
+	case v.Projected != nil && len(v.Projected.Sources) == 1:
+		if bundle := v.Projected.Sources[0].ClusterTrustBundle; bundle != nil && bundle.Name != nil {
+			return settings.CA{Kind: settings.ClusterTrustBundle, Name: *bundle.Name}, bundle.Path
+		}
+	}
+	return settings.CA{}, ""
+}
+
+func (p *Pod) mountsFile(volume, file string) bool {
+	for _, c := range p.allContainers() {
+		for i := range c.VolumeMounts {
+			if c.VolumeMounts[i].Name == volume && c.VolumeMounts[i].SubPath == file {
+				return true
+			}
+		}
+	}
+	return false
+}
