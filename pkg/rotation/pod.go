@@ -1,0 +1,131 @@
+// Package rotation replaces pods whose CA has changed: a CA is read when a process
+// starts, so that a pod that runs goes on with the old one. It decides which pod is
+// replaced when, carefully: one at a time of each workload, the next when the new one is
+// ready, and none that nothing would create again. It replaces by eviction alone, so
+// that PodDisruptionBudgets count, and changes no workload.
+package rotation
+
+import (
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
+)
+
+// Pod is what is kept of an injected pod.
+type Pod struct {
+	types.NamespacedName
+
+	UID types.UID
+	// Metadata holds what settings depend on.
+	Metadata inject.Metadata
+	// Owner created it and would create another one; nil where nothing would.
+	Owner *metav1.OwnerReference
+	// Workload is what the pod is one of several of: "StatefulSet/thanos-store".
+	Workload string
+	// CA is what it carries.
+	CA settings.CA
+	// SHA256 is that of the CA's file when the pod was created; empty where it was not known.
+	SHA256 string
+	// Ready, Ending and Finished tell how it is; a finished pod runs no more.
+	Ready, Ending, Finished bool
+	// Ends is when one that is ending has to have ended.
+	Ends time.Time
+	// Alone: it must end before another one starts.
+	Alone bool
+}
+
+// reduce keeps of a pod what rotation needs; nothing of one that carries no CA.
+func reduce(object any) (*Pod, bool) {
+	p, ok := object.(*corev1.Pod)
+	if !ok || p.Annotations[v1alpha1.InjectedBy] == "" {
+		return nil, false
+	}
+	view := inject.View(p)
+	ca, carries := view.CarriedCA()
+	if !carries {
+		return nil, false
+	}
+	owner := metav1.GetControllerOfNoCopy(p)
+	pod := &Pod{
+		NamespacedName: types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
+		UID:            p.UID,
+		Metadata:       inject.Metadata{Labels: p.Labels, Annotations: map[string]string{}},
+		Workload:       workloadOf(p, owner),
+		CA:             ca,
+		SHA256:         p.Annotations[v1alpha1.CASHA256],
+		Ready:          isReady(p),
+		Ending:         p.DeletionTimestamp != nil,
+		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		Alone:          isAlone(&view),
+	}
+	for key, value := range p.Annotations {
+		if strings.HasPrefix(key, v1alpha1.Prefix) {
+			pod.Metadata.Annotations[key] = value
+		}
+	}
+	if pod.Ending {
+		pod.Ends = p.DeletionTimestamp.Time
+	}
+	if owner != nil {
+		copied := *owner
+		pod.Owner = &copied
+	}
+	return pod, true
+}
+
+// workloadOf names what the pod belongs to. The ReplicaSets of a Deployment are one
+// workload: their names differ in the hash of the template.
+func workloadOf(p *corev1.Pod, owner *metav1.OwnerReference) string {
+	if owner == nil {
+		return "Pod/" + p.Name
+	}
+	if hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; hash != "" && owner.Kind == "ReplicaSet" {
+		if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
+			return "Deployment/" + name
+		}
+	}
+	return owner.Kind + "/" + owner.Name
+}
+
+func isReady(p *corev1.Pod) bool {
+	for i := range p.Status.Conditions {
+		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func isAlone(p *inject.Pod) bool {
+	label := p.Metadata.Labels["app.kubernetes.io/name"]
+	for _, c := range p.Spec.Containers {
+		if s3client.IsSingleton(s3client.Container{Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args}, label) {
+			return true
+		}
+	}
+	return false
+}
+
+// kept says why a pod is not replaced though it asks for it, or nothing.
+func (p *Pod) kept() string {
+	switch {
+	case p.Owner == nil:
+		return "nothing would create the pod again; delete and create it to give it the new CA"
+	case p.Owner.Kind == "Job":
+		return "a Job counts an evicted pod as a failure; its next pod has the new CA"
+	case p.Owner.Kind == "Node":
+		return "the pod belongs to its node"
+	case p.Alone && p.Owner.Kind == "ReplicaSet":
+		return "two Thanos compactors would run for a moment; run it as a StatefulSet, or scale it to 0 and back"
+	}
+	return ""
+}
