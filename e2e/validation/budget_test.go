@@ -42,9 +42,11 @@ func TestConditionsStayWithinTheBudget(t *testing.T) {
 		"a long image":                podOf(1, strings.Repeat("y", 1<<20), nil),
 	}
 	m := newMatchers()
-	namespace := inject.Namespace{Name: "shop", Labels: map[string]string{"s3-tls/inject": "true"}}
 	for name, pod := range pods {
 		t.Run(name, func(t *testing.T) {
+			namespace := inject.Namespace{Name: "shop", Labels: map[string]string{"s3-tls/inject": "true"}}
+			m.called(t, pod, namespace, entriesFor([]*v1alpha1.InjectionPolicy{policy, names})) // it fails where a condition does
+			namespace.Labels = nil
 			m.called(t, pod, namespace, entriesFor([]*v1alpha1.InjectionPolicy{policy, names})) // it fails where a condition does
 		})
 	}

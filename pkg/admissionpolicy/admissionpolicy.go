@@ -58,10 +58,7 @@ func OfPolicies(policies []*v1alpha1.InjectionPolicy) []Object {
 	var objects []Object
 	for n, p := range byName {
 		entries := entry.Policies(admissionregistrationv1.WebhookClientConfig{}, v1alpha1.ExemptNamespaces(), []*v1alpha1.InjectionPolicy{p})
-		webhook := entries[0].Webhook
-		webhook.NamespaceSelector.MatchExpressions = append(webhook.NamespaceSelector.MatchExpressions,
-			metav1.LabelSelectorRequirement{Key: v1alpha1.Inject, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"true"}})
-		objects = append(objects, newObject(&webhook, &injection{source: inject.SourcePolicy(p.Name), policy: &p.Spec, before: byName[:n]}))
+		objects = append(objects, newObject(&entries[0].Webhook, &injection{source: inject.SourcePolicy(p.Name), policy: &p.Spec, before: byName[:n]}))
 	}
 	return objects
 }

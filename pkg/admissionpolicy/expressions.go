@@ -49,7 +49,8 @@ func (i *injection) variables() []admissionregistrationv1.Variable {
 		v1alpha1.Key, v1alpha1.DefaultKey, literal(d.key)))
 	add("mountPath", setting(v1alpha1.MountPath, literal(d.mountPath)))
 	add("envText", setting(v1alpha1.Env, literal(strings.Join(d.env, ","))))
-	add("env", "variables.envText.trim() == 'none' ? [] : variables.envText.split(',').map(name, name.trim()).distinct()")
+	add("envNames", "variables.envText.split(',').map(name, name.trim()).distinct()")
+	add("env", "variables.envNames == ['none'] ? [] : variables.envNames")
 	add("names", fmt.Sprintf("'%[1]s' in variables.annotations ? variables.annotations['%[1]s'].split(',').map(name, name.trim()).distinct() : %[2]s",
 		v1alpha1.Containers, quoted(d.containers...)))
 	add("podLabels", "has(object.metadata.labels) ? object.metadata.labels : {}")
@@ -151,14 +152,16 @@ func selects(labels string, selector *metav1.LabelSelector) string {
 
 // valid is false where the core would refuse the pod, or admit it with a warning.
 func valid() string {
-	keys := quoted(v1alpha1.Inject, v1alpha1.InjectedBy, v1alpha1.CASHA256, v1alpha1.Secret, v1alpha1.ConfigMap, v1alpha1.ClusterTrustBundle,
-		v1alpha1.Key, v1alpha1.MountPath, v1alpha1.Env, v1alpha1.Containers, v1alpha1.OnRotation)
-	known := func(annotations string) string {
-		return fmt.Sprintf("variables.%s.all(key, !key.startsWith('%s') || key in %s)", annotations, v1alpha1.Prefix, keys)
+	both := []string{
+		v1alpha1.Inject, v1alpha1.Secret, v1alpha1.ConfigMap, v1alpha1.ClusterTrustBundle,
+		v1alpha1.Key, v1alpha1.MountPath, v1alpha1.Env, v1alpha1.Containers, v1alpha1.OnRotation,
+	}
+	known := func(annotations string, more ...string) string {
+		return fmt.Sprintf("variables.%s.all(key, !key.startsWith('%s') || key in %s)", annotations, v1alpha1.Prefix, quoted(append(more, both...)...))
 	}
 	const name = `[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	return strings.Join([]string{
-		known("annotations"), known("namespaceAnnotations"),
+		known("annotations", v1alpha1.InjectedBy, v1alpha1.CASHA256), known("namespaceAnnotations"),
 		"(size(variables.podSources) > 0 ? size(variables.podSources) : size(variables.namespaceSources)) <= 1",
 		fmt.Sprintf("variables.caName.matches(variables.caKind == '%s' ? '^(.*:)?%s' : '^%s')", v1alpha1.ClusterTrustBundle, name, name),
 		"variables.caKey.matches('^[-._a-zA-Z0-9]+$') && variables.caKey != '.' && !variables.caKey.startsWith('..')",

@@ -48,7 +48,7 @@ func choiceOf(p *v1alpha1.InjectionPolicy) choice {
 }
 
 // beyondTable returns what is chosen beside the table, and whether that is anything.
-func (c choice) beyondTable() (added choice, any bool) {
+func (c choice) beyondTable() (added choice, something bool) {
 	c.table, c.beyond = false, true
 	return c, c.all || len(c.names) > 0 || len(c.clients) > 0
 }

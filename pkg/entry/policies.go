@@ -11,9 +11,10 @@ import (
 )
 
 // What ends the name of a policy's entry, and of the one for labelled namespaces.
+// Neither is the end of the other, as a policy's name may hold dots.
 const (
 	policySuffix   = ".policy.inject.s3-tls"
-	labelledSuffix = ".labelled" + policySuffix
+	labelledSuffix = ".labelled-policy.inject.s3-tls"
 )
 
 // Policy is an entry that one or more policies share.
@@ -31,7 +32,7 @@ type Policy struct {
 // No pod is one of theirs that a static entry is for: one that opted in or out
 // itself, one in a namespace that opted out or is exempt, and an S3 client of the
 // table in a namespace that opted in. For what a policy adds to the table in such
-// namespaces there is an entry more: "backups.labelled.policy.inject.s3-tls".
+// namespaces there is an entry more: "backups.labelled-policy.inject.s3-tls".
 func Policies(client admissionregistrationv1.WebhookClientConfig, exempt []string, policies []*v1alpha1.InjectionPolicy) []Policy {
 	byName := slices.SortedFunc(slices.Values(policies), func(a, b *v1alpha1.InjectionPolicy) int { return cmp.Compare(a.Name, b.Name) })
 	var groups []*group
@@ -70,7 +71,7 @@ type place struct {
 func newGroups(p *v1alpha1.InjectionPolicy) []*group {
 	chosen := choiceOf(p)
 	groups := []*group{newGroup(p, policySuffix, metav1.LabelSelectorOpNotIn, []string{"false", "true"}, chosen)}
-	if added, any := chosen.beyondTable(); any {
+	if added, something := chosen.beyondTable(); something {
 		groups = append(groups, newGroup(p, labelledSuffix, metav1.LabelSelectorOpIn, []string{"true"}, added))
 	}
 	return groups

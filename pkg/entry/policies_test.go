@@ -112,6 +112,29 @@ func TestSharedSelectorIsTheUnion(t *testing.T) {
 	}
 }
 
+// A policy's name may hold dots, and end as an entry's begins its own end.
+func TestNamesOfEntriesDiffer(t *testing.T) {
+	all := []*v1alpha1.InjectionPolicy{
+		policyOf(t, "a", "containers: [x]\npodSelector: {matchLabels: {app: a}}"),
+		policyOf(t, "a.labelled", "podSelector: {matchLabels: {app: b, tier: b}}"),
+		policyOf(t, "a.labelled-policy", "podSelector: {matchLabels: {app: c, tier: c, zone: c}}"),
+		policyOf(t, "a.policy", "containers: [x]\npodSelector: {matchLabels: {zone: d}}"),
+	}
+	names := map[string]bool{}
+	for _, e := range Policies(admissionregistrationv1.WebhookClientConfig{}, nil, all) {
+		if names[e.Webhook.Name] {
+			t.Errorf("two entries are named %s", e.Webhook.Name)
+		}
+		names[e.Webhook.Name] = true
+	}
+	if len(names) != 6 {
+		t.Errorf("%d entries, want 6: %v", len(names), names)
+	}
+	if longest := v1alpha1.MaxPolicyName + len(labelledSuffix); longest > 253 {
+		t.Errorf("the name of an entry can have %d characters", longest)
+	}
+}
+
 // The API server stores objects of at most 1.5 MiB. 200 policies that share no entry
 // stay below, with room for what the API server notes of the fields' owner.
 func TestManyPoliciesFitIntoOneObject(t *testing.T) {

@@ -58,7 +58,7 @@ func OfPolicy(p *v1alpha1.InjectionPolicy) Level {
 	if p.Spec.MountPath != "" {
 		l.setMountPath("mountPath", p.Spec.MountPath)
 	}
-	if len(p.Spec.Env) > 0 {
+	if p.Spec.Env != nil {
 		l.setEnv("env", p.Spec.Env)
 	}
 	if len(p.Spec.Containers) > 0 {
@@ -70,12 +70,29 @@ func OfPolicy(p *v1alpha1.InjectionPolicy) Level {
 	if f := p.Spec.FailurePolicy; f != "" && f != "Fail" && f != "Ignore" {
 		l.mistake(unknown, "failurePolicy", Neither(f, "Fail", "Ignore"))
 	}
-	for i, client := range p.Spec.Clients {
+	l.checkClients(p.Spec.Clients)
+	return l
+}
+
+// mostClients is how many clients a policy may have, and arguments a client: their
+// expressions have to stay within the API server's budget.
+const mostClients = 8
+
+func (l *Level) checkClients(clients []v1alpha1.Client) {
+	if len(clients) > mostClients {
+		l.mistake(unknown, "clients", tooMany(mostClients))
+	}
+	for i, client := range clients {
 		if !repository.MatchString(client.Image) {
 			l.mistake(unknown, fmt.Sprintf("clients[%d].image", i), badImage(client.Image))
 		}
+		if len(client.Args) > mostClients {
+			l.mistake(unknown, fmt.Sprintf("clients[%d].args", i), tooMany(mostClients))
+		}
+		if slices.Contains(client.Args, "") {
+			l.mistake(unknown, fmt.Sprintf("clients[%d].args", i), emptyArgument)
+		}
 	}
-	return l
 }
 
 // repository is the end of an image's name, without tag and digest.

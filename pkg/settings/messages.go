@@ -10,6 +10,7 @@ import (
 
 const (
 	emptyList                = "the list is empty; name at least one or remove it"
+	emptyArgument            = "an argument is empty; remove it"
 	notOneSource             = "name exactly one of secret, configMap and clusterTrustBundle"
 	unknownKey               = "there is no such setting; remove it or correct its name"
 	namespaceNamesContainers = "a Namespace cannot name containers; use the pod's annotation or a policy"
@@ -53,3 +54,5 @@ func noSuchContainer(name string, has []string) string {
 func Neither(value, a, b string) string {
 	return fmt.Sprintf("%q is neither %q nor %q", value, a, b)
 }
+
+func tooMany(most int) string { return fmt.Sprintf("there are more than %d; remove some", most) }
