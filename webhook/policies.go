@@ -40,6 +40,9 @@ const versionValue = "version"
 // timeout of the entries, so that the API server is told why.
 const policiesWait = 3 * time.Second
 
+// followPause is how often it is looked whether the policies are listed.
+const followPause = 50 * time.Millisecond
+
 // Policies gives the policies for a review.
 type Policies interface {
 	// At returns the policies as of a resource version or later; an error where it
@@ -217,6 +220,30 @@ func (c *ClusterPolicies) Policies() (policies []*v1alpha1.InjectionPolicy, vers
 		return nil, "", nil, false
 	}
 	return known.objects, known.changed, known.replaced, true
+}
+
+// Known returns the policies, ready for decisions; nothing before the first list.
+func (c *ClusterPolicies) Known() []inject.Policy {
+	if known := c.known.Load(); known != nil {
+		return known.policies
+	}
+	return nil
+}
+
+// Follow calls with the policies, and again at each change, until ctx ends.
+func (c *ClusterPolicies) Follow(ctx context.Context, each func([]*v1alpha1.InjectionPolicy)) {
+	for ctx.Err() == nil {
+		policies, _, replaced, synced := c.Policies()
+		if !synced {
+			time.Sleep(followPause)
+			continue
+		}
+		each(policies)
+		select {
+		case <-replaced:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // compile makes a policy ready. One with mistakes is in effect all the same: it

@@ -33,6 +33,10 @@ type options struct {
 	kubeconfig       string
 	policies         bool
 	caNames          []string
+	events           bool
+	rotation         bool
+	rotationPods     int
+	rotationReady    time.Duration
 	serviceName      string
 	servicePort      int32
 	// podNamespace is the process's own.
@@ -70,7 +74,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long to go on serving after SIGTERM, unready")
 	flags.BoolVar(&o.standalone, "standalone", false, "use no Kubernetes API: only pod annotations decide")
 	flags.BoolVar(&o.policies, "policies", false, "serve InjectionPolicies: needs their CRD, and the rights to read them and to write their webhook entries")
-	flags.StringArrayVar(&o.caNames, "ca-name", []string{v1alpha1.DefaultSecret}, "name of the Secrets and ConfigMaps that it may read, to judge the CAs of policies (repeatable); give it the right to list each")
+	flags.StringArrayVar(&o.caNames, "ca-name", []string{v1alpha1.DefaultSecret}, `name of the Secrets and ConfigMaps that hold CAs, which it may get, list and watch; "" reads none but those of policies (repeatable)`)
+	flags.BoolVar(&o.events, "events", true, "tell warnings and refusals as events of a pod's controller: needs the right to create events")
+	flags.BoolVar(&o.rotation, "rotation", false, "count pods whose CA has changed, and replace those that ask for it: needs the rights to watch pods and to evict them")
+	flags.IntVar(&o.rotationPods, "rotation-pods", 5, "how many pods may be in replacement in the whole cluster")
+	flags.DurationVar(&o.rotationReady, "rotation-ready", 10*time.Minute, "how long a new pod may take to be ready before no other one of its workload is replaced")
 	flags.StringVar(&o.serviceName, "service-name", "s3-tls-injector", "Service by which the API server reaches the entries of policies, in the injector's own namespace")
 	flags.Int32Var(&o.servicePort, "service-port", 443, "port of that Service")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; in-cluster configuration where empty")
@@ -106,6 +114,12 @@ func (o *options) validate() error {
 		return errors.New("--standalone uses no --kubeconfig")
 	case o.standalone && o.policies:
 		return errors.New("--standalone serves no --policies: they are in the Kubernetes API")
+	case o.standalone && o.rotation:
+		return errors.New("--standalone has no --rotation: pods are in the Kubernetes API")
+	case o.rotationPods < 1:
+		return fmt.Errorf("--rotation-pods %d is less than 1", o.rotationPods)
+	case o.rotationReady <= 0:
+		return fmt.Errorf("--rotation-ready %s is no time", o.rotationReady)
 	case len(validation.IsDNS1035Label(o.serviceName)) > 0:
 		return fmt.Errorf("--service-name %q is no valid name of a Service", o.serviceName)
 	case o.servicePort < 1 || o.servicePort > 65535:
@@ -113,6 +127,9 @@ func (o *options) validate() error {
 	}
 	for flag, names := range map[string][]string{"--exempt-namespace": o.exemptNamespaces, "--ca-name": o.caNames} {
 		for _, name := range names {
+			if name == "" && flag == "--ca-name" {
+				continue
+			}
 			if len(validation.IsDNS1123Subdomain(name)) > 0 {
 				return fmt.Errorf("%q is no valid name for %s", name, flag)
 			}

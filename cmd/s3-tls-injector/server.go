@@ -15,8 +15,11 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -28,6 +31,10 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/cawatch"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/controller"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/rotation"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 	"github.com/s3-tls-injector/s3-tls-injector/webhook"
 )
 
@@ -49,6 +56,7 @@ type server struct {
 	certificate atomic.Bool
 	synced      atomic.Bool
 	policies    atomic.Pointer[webhook.ClusterPolicies]
+	cas         atomic.Pointer[cawatch.CAs]
 	listening   atomic.Pointer[healthz.Checker]
 }
 
@@ -113,6 +121,8 @@ func (s *server) serveReviews(ctx context.Context, lookups lookups) error {
 	reviews := &webhook.Handler{
 		Namespaces:       lookups.namespaces,
 		Policies:         lookups.policies,
+		CAs:              lookups.cas,
+		Events:           lookups.events,
 		ExemptNamespaces: s.exemptNamespaces(),
 		Metrics:          webhook.NewMetrics(metrics.Registry),
 		Log:              s.log.WithName("webhook"),
@@ -156,6 +166,8 @@ func (s *server) waitForCertificate(ctx context.Context) (*certwatcher.CertWatch
 type lookups struct {
 	namespaces webhook.Namespaces
 	policies   webhook.Policies
+	cas        webhook.CAs
+	events     webhook.Events
 }
 
 // startLookups starts the caches, and the controllers beside them.
@@ -169,15 +181,75 @@ func (s *server) startLookups(ctx context.Context, group *errgroup.Group) (looku
 		return lookups{}, fmt.Errorf("%w; --standalone works without a Kubernetes API", err)
 	}
 	config.QPS = -1 // the API server's priority and fairness suffices
-	namespaces, err := s.startNamespaces(ctx, group, config)
-	if err != nil || !s.options.policies {
-		return lookups{namespaces: namespaces}, err
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return lookups{}, fmt.Errorf("connect to the Kubernetes API: %w", err)
 	}
-	policies := &webhook.ClusterPolicies{Log: s.log.WithName("policies")}
-	s.policies.Store(policies)
-	group.Go(func() error { return policies.Watch(ctx, config) })
-	group.Go(func() error { return s.runControllers(ctx, config, namespaces) })
-	return lookups{namespaces: namespaces, policies: policies}, nil
+	namespaces, err := s.startNamespaces(ctx, group, config)
+	if err != nil {
+		return lookups{}, err
+	}
+	found := lookups{namespaces: namespaces}
+	var policies *webhook.ClusterPolicies
+	if s.options.policies {
+		policies = &webhook.ClusterPolicies{Log: s.log.WithName("policies")}
+		s.policies.Store(policies)
+		found.policies = policies
+		group.Go(func() error { return policies.Watch(ctx, config) })
+	}
+	cas := s.startCAs(ctx, group, clientset, policies)
+	found.cas = cas
+	if s.options.events {
+		found.events = startEvents(ctx, group, clientset)
+	}
+	if s.options.policies || s.options.rotation {
+		c := &controllers{server: s, config: config, clientset: clientset, namespaces: namespaces, policies: policies, cas: cas}
+		if s.options.rotation {
+			c.rotation = rotation.NewMetrics(metrics.Registry)
+		}
+		metrics.Registry.MustRegister(&cawatch.Collector{CAs: cas, Exempt: s.isExempt, Used: c.usedCAs})
+		group.Go(func() error { return c.run(ctx) })
+	} else {
+		metrics.Registry.MustRegister(&cawatch.Collector{CAs: cas, Exempt: s.isExempt, Used: func() map[string][]settings.CA { return nil }})
+	}
+	return found, nil
+}
+
+func (s *server) isExempt(namespace string) bool {
+	return slices.Contains(s.exemptNamespaces(), namespace)
+}
+
+// startCAs follows the CAs of --ca-name and of the policies.
+func (s *server) startCAs(ctx context.Context, group *errgroup.Group, clientset kubernetes.Interface, policies *webhook.ClusterPolicies) *cawatch.CAs {
+	names := slices.DeleteFunc(slices.Clone(s.options.caNames), func(name string) bool { return name == "" })
+	cas := cawatch.New(clientset.CoreV1(), names, v1alpha1.DefaultKey, time.Now, s.log.WithName("cas")) //nolint:forbidigo // the clock that is passed
+	s.cas.Store(cas)
+	cas.Start(ctx)
+	group.Go(func() error {
+		cas.Wait()
+		return nil
+	})
+	if policies != nil {
+		group.Go(func() error {
+			policies.Follow(ctx, func(found []*v1alpha1.InjectionPolicy) { cas.Also(controller.SourcesOf(found)) })
+			return nil
+		})
+	}
+	return cas
+}
+
+// startEvents returns what tells events, and counts equal ones.
+func startEvents(ctx context.Context, group *errgroup.Group, clientset kubernetes.Interface) webhook.Events {
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: clientset.EventsV1()})
+	group.Go(func() error {
+		defer broadcaster.Shutdown()
+		if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
+	return broadcaster.NewRecorder(scheme.Scheme, "s3-tls-injector")
 }
 
 // startNamespaces starts the cache of namespaces.
@@ -236,6 +308,8 @@ func (s *server) ready(r *http.Request) error {
 		return errors.New("the cache of namespaces is not synced yet")
 	case s.options.policies && !s.policies.Load().Synced():
 		return errors.New("the policies are not listed yet")
+	case !s.options.standalone && !s.cas.Load().Synced():
+		return errors.New("the CAs are not listed yet")
 	case listening == nil:
 		return errors.New("the port is not open yet")
 	}

@@ -8,6 +8,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -41,6 +42,9 @@ const fieldOwner = client.FieldOwner("s3-tls-injector")
 // refresh is how often all is compared with what is written, and the serving
 // certificate's CA is read again.
 const refresh = 15 * time.Second
+
+// caPause gathers changes of CAs, which often come in many namespaces at once.
+const caPause = time.Second
 
 // maxConfiguration is how large the configuration may become, in bytes. etcd takes
 // objects of 1.5 MiB, and the API server adds who owns which field.
@@ -79,6 +83,7 @@ func (c *Policies) SetupWithManager(manager ctrl.Manager) error {
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: ConfigurationName}}
 	changes := source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		go c.follow(ctx, func() { queue.Add(request) })
+		go c.followCAs(ctx, func() { queue.AddAfter(request, caPause) })
 		return nil
 	})
 	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
@@ -107,6 +112,19 @@ func (c *Policies) follow(ctx context.Context, changed func()) {
 	}
 }
 
+// followCAs calls at each change of a CA until ctx ends.
+func (c *Policies) followCAs(ctx context.Context, changed func()) {
+	for {
+		next := c.CAs.Bundles.Changed()
+		changed()
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Reconcile writes all entries and every status. It is called with one name only.
 func (c *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	policies, version, _, synced := c.Source.Policies()
@@ -114,6 +132,7 @@ func (c *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
 	found := judge(policies)
+	c.CAs.begin()
 	configurationErr := c.configure(ctx, found, version)
 	errs := []error{configurationErr}
 	for _, v := range found {
@@ -159,7 +178,7 @@ func (c *Policies) configure(ctx context.Context, found []*verdict, version stri
 		return fmt.Errorf("get webhook configuration %q: %w", ConfigurationName, err)
 	}
 	bundle, err := c.bundle(current)
-	wanted := c.entries(found, version, bundle)
+	wanted := c.entries(found, version, bundle, current.Webhooks)
 	if err != nil && len(wanted) > 0 {
 		return &notReadyError{reasonNoCABundle, fmt.Sprintf("the CA of the serving certificate is not known: %v", err)}
 	}
@@ -174,8 +193,9 @@ func (c *Policies) configure(ctx context.Context, found []*verdict, version stri
 }
 
 // entries returns the entries of the valid policies, each with the version that
-// a replica must know before it answers.
-func (c *Policies) entries(found []*verdict, version string, bundle []byte) []admissionregistrationv1.MutatingWebhook {
+// a replica must know before it answers. Where there are too many, those that are
+// written already stay.
+func (c *Policies) entries(found []*verdict, version string, bundle []byte, current []admissionregistrationv1.MutatingWebhook) []admissionregistrationv1.MutatingWebhook {
 	var valid []*v1alpha1.InjectionPolicy
 	verdicts := map[string]*verdict{}
 	for _, v := range found {
@@ -188,19 +208,42 @@ func (c *Policies) entries(found []*verdict, version string, bundle []byte) []ad
 	c.written.update(entries, version)
 	service := c.Service
 	service.Path = new(*c.Service.Path + c.written.version)
+	for i := range entries {
+		entries[i].Webhook.ClientConfig.Service = &service
+	}
 	var wanted []admissionregistrationv1.MutatingWebhook
-	size := 0
-	for _, e := range entries {
-		e.Webhook.ClientConfig.Service = &service
-		if size += e.Webhook.Size(); size > maxConfiguration {
-			for _, p := range e.Policies {
-				verdicts[p.Name].crowded = true
-			}
+	taken := fitting(entries, current)
+	for i, e := range entries {
+		if taken[i] {
+			wanted = append(wanted, e.Webhook)
 			continue
 		}
-		wanted = append(wanted, e.Webhook)
+		for _, p := range e.Policies {
+			verdicts[p.Name].crowded = true
+		}
 	}
 	return wanted
+}
+
+// fitting tells which entries the configuration has room for.
+func fitting(entries []entry.Policy, current []admissionregistrationv1.MutatingWebhook) []bool {
+	written := map[string]bool{}
+	for i := range current {
+		written[current[i].Name] = true
+	}
+	taken, size := make([]bool, len(entries)), 0
+	for _, first := range []bool{true, false} {
+		for i := range entries {
+			if written[entries[i].Webhook.Name] != first {
+				continue
+			}
+			if own := entries[i].Webhook.Size(); size+own <= maxConfiguration {
+				taken[i] = true
+				size += own
+			}
+		}
+	}
+	return taken
 }
 
 func (c *Policies) apply(ctx context.Context, webhooks []admissionregistrationv1.MutatingWebhook) error {
@@ -213,6 +256,29 @@ func (c *Policies) apply(ctx context.Context, webhooks []admissionregistrationv1
 	if err != nil {
 		return err
 	}
-	object := client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: content})
-	return c.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership)
+	object := &unstructured.Unstructured{Object: content}
+	if err := c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership); err != nil {
+		return err
+	}
+	return c.dropForeign(ctx, object, webhooks)
+}
+
+// dropForeign removes entries of another owner. Applying leaves them, though the object is the
+// injector's alone: one that was restored from a backup would refuse pods for ever.
+func (c *Policies) dropForeign(ctx context.Context, applied *unstructured.Unstructured, wanted []admissionregistrationv1.MutatingWebhook) error {
+	got := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(applied.Object, got); err != nil {
+		return err
+	}
+	if equality.Semantic.DeepEqual(got.Webhooks, wanted) {
+		return nil
+	}
+	if wanted == nil {
+		wanted = []admissionregistrationv1.MutatingWebhook{}
+	}
+	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/webhooks", "value": wanted}})
+	if err != nil {
+		return err
+	}
+	return c.Client.Patch(ctx, got, client.RawPatch(types.JSONPatchType, patch), fieldOwner)
 }

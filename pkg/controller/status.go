@@ -88,7 +88,7 @@ func quoted(names []string) string {
 }
 
 // writeStatus writes what is known of a policy where that has changed, and tells
-// each change as an event.
+// each change of a reason as an event.
 func (c *Policies) writeStatus(ctx context.Context, v *verdict, err error) error {
 	policy := v.policy.DeepCopy()
 	caValid := metav1.Condition{Status: metav1.ConditionUnknown, Reason: reasonNotChecked, Message: "the policy has mistakes"}
@@ -101,7 +101,7 @@ func (c *Policies) writeStatus(ctx context.Context, v *verdict, err error) error
 	for _, condition := range []metav1.Condition{v.ready(err), caValid} {
 		before := meta.FindStatusCondition(policy.Status.Conditions, condition.Type)
 		condition.Message = shortened(condition.Message)
-		if before == nil || before.Reason != condition.Reason || before.Message != condition.Message {
+		if before == nil || before.Reason != condition.Reason || before.Status != condition.Status {
 			news = append(news, condition)
 		}
 		meta.SetStatusCondition(&policy.Status.Conditions, condition)
