@@ -57,17 +57,20 @@ func generate(deploy string) error {
 	if err != nil {
 		return err
 	}
-	for _, lines := range []string{"        - --policies\n", "          - key: ca.crt # for the entries of policies\n            path: ca.crt\n"} {
+	for lines, instead := range map[string]string{
+		"        - --policies\n        - --rotation\n":                                      "        - --ca-name=\n        - --events=false\n",
+		"          - key: ca.crt # for the entries of policies\n            path: ca.crt\n": "",
+	} {
 		if !bytes.Contains(small, []byte(lines)) {
 			return fmt.Errorf("40-server.yaml does not hold %q", lines)
 		}
-		small = bytes.ReplaceAll(small, []byte(lines), nil)
+		small = bytes.ReplaceAll(small, []byte(lines), []byte(instead))
 	}
 	return write(filepath.Join(deploy, "install-without-policies.yaml"), small)
 }
 
-// forPolicies are the parts that an install without policies does not need.
-var forPolicies = []string{"05-crd.yaml", "25-policies-rbac.yaml", "60-policies.yaml"} //nolint:gochecknoglobals // constant
+// forPolicies are the parts that an install with annotations and labels alone does not need.
+var forPolicies = []string{"05-crd.yaml", "22-ca-rbac.yaml", "25-policies-rbac.yaml", "27-rotation-rbac.yaml", "60-policies.yaml"} //nolint:gochecknoglobals // constant
 
 // join puts the wanted parts of deploy/install into one file.
 func join(deploy string, wanted func(part string) bool) ([]byte, error) {
