@@ -28,7 +28,7 @@ test-unit: ## Run the tests that need no API server, with the race detector wher
 
 .PHONY: test-api
 test-api: ## Run the tests on a real API server with real cert-manager controllers
-	@assets=$$(hack/assets.sh) && cd e2e && S3_TLS_ASSETS="$$assets" $(GO) test -count=1 $$($(GO) list ./... | grep -v /e2e/cluster)
+	@assets=$$(hack/assets.sh api monitoring) && cd e2e && S3_TLS_ASSETS="$$assets" $(GO) test -count=1 $$($(GO) list ./... | grep -v /e2e/cluster)
 
 .PHONY: e2e
 e2e: ## Run Thanos, Tempo, Loki and Mimir against S3 on a whole cluster of one node (root, or E2E_CLUSTER=kind)
@@ -43,8 +43,9 @@ e2e-down: ## Remove that cluster and all that it made
 	hack/e2e.sh down
 
 .PHONY: fuzz
-fuzz: ## Fuzz the core, the webhook and the editor of manifests, FUZZTIME each
+fuzz: ## Fuzz the core, the judgement of CAs, the webhook and the editor of manifests, FUZZTIME each
 	$(GO) test ./pkg/inject -run='^$$' -fuzz=FuzzDecide -fuzztime=$(FUZZTIME)
+	$(GO) test ./pkg/ca -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME)
 	$(GO) test ./pkg/manifest -run='^$$' -fuzz=FuzzApply -fuzztime=$(FUZZTIME)
 	$(GO) test ./webhook -run='^$$' -fuzz=FuzzServeHTTP -fuzztime=$(FUZZTIME)
 	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)

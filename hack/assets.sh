@@ -6,8 +6,9 @@
 #   api       etcd, kube-apiserver, kubectl, cert-manager (the default); where
 #             KUBEBUILDER_ASSETS is set, the first three are taken from it
 #   node      the rest of Kubernetes, containerd, CoreDNS
+#   monitoring  promtool
 #   products  MinIO, Thanos, Prometheus, Tempo, telemetrygen
-#   more      tempo-operator, Loki, Mimir
+#   more      tempo-operator, trust-manager, Loki, Mimir
 #
 # What is built stays in S3_TLS_CACHE (~/.cache/s3-tls-injector) until the files
 # of its module change.
@@ -86,6 +87,10 @@ node() {
   build coredns 2 coredns .
 }
 
+monitoring() {
+  tags=slicelabels build thanos 3 promtool github.com/prometheus/prometheus/cmd/promtool
+}
+
 products() {
   build minio 3 minio github.com/minio/minio
   # Thanos reads Prometheus' labels as slices, and crashes on other forms.
@@ -98,6 +103,8 @@ products() {
 more() {
   build tempo-operator 2 tempo-operator github.com/grafana/tempo-operator/cmd
   copy tempo-operator-config tempo-operator github.com/grafana/tempo-operator config/crd/bases config/rbac/role.yaml
+  build trust-manager 2 trust-manager github.com/cert-manager/trust-manager/cmd/trust-manager
+  copy trust-manager-crds trust-manager github.com/cert-manager/trust-manager deploy/crds/trust.cert-manager.io_bundles.yaml
   build loki 4 loki github.com/grafana/loki/v3/cmd/loki
   build mimir 4 mimir github.com/grafana/mimir/cmd/mimir
 }
@@ -119,9 +126,9 @@ copy() {
 
 for group in $groups; do
   case $group in
-    api | node | products | more) "$group" ;;
+    api | monitoring | node | products | more) "$group" ;;
     *)
-      say "unknown group \"$group\"; there are api, node, products and more"
+      say "unknown group \"$group\"; there are api, monitoring, node, products and more"
       exit 2
       ;;
   esac

@@ -6,5 +6,6 @@ package thanos
 
 import (
 	_ "github.com/prometheus/prometheus/cmd/prometheus"
+	_ "github.com/prometheus/prometheus/cmd/promtool"
 	_ "github.com/thanos-io/thanos/cmd/thanos"
 )
