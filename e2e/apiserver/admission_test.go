@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -167,7 +168,9 @@ func TestRefusalAsKubectlShowsIt(t *testing.T) {
 
 func TestWarningReachesTheUser(t *testing.T) {
 	c, w := newClient(t)
-	pod := newPod(newNamespace(t, c, nil, nil), func(p *corev1.Pod) {
+	namespace := newNamespace(t, c, nil, nil)
+	putCA(t, c, namespace, certificate(t, true, time.Now().AddDate(1, 0, 0)))
+	pod := newPod(namespace, func(p *corev1.Pod) {
 		optIn(p)
 		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "SSL_CERT_FILE", Value: "/etc/secret-path"}}
 	})

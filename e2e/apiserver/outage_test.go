@@ -34,6 +34,7 @@ func readFile(t *testing.T, name string) []byte {
 func TestReinvocationInjectsContainersAddedLater(t *testing.T) {
 	c, w := newClient(t)
 	namespace := newNamespace(t, c, nil, nil)
+	putCA(t, c, namespace, certificate(t, true, time.Now().AddDate(1, 0, 0)))
 	var mu sync.Mutex
 	calls := 0
 	late := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

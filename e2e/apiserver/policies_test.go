@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
@@ -101,7 +103,7 @@ func entriesOfPolicies(t *testing.T, c client.Client) []string {
 }
 
 // Every mistake is refused when the policy is applied, in words that say what to
-// do, and the core refuses what the API server refuses.
+// do, and the core refuses it too: the offline tool takes no more than the API server.
 func TestBadPoliciesAreRefused(t *testing.T) {
 	const ca = "ca: {secret: {name: a}}\n"
 	tests := map[string]struct{ spec, want string }{
@@ -126,6 +128,9 @@ func TestBadPoliciesAreRefused(t *testing.T) {
 		"client with a star":            {ca + "clients: [{image: 'minio/*'}]", `spec.clients[0].image: Invalid value: "minio/*": is no repository; write its last path elements, without tag, as in minio/mc`},
 		"client without an image":       {ca + "clients: [{args: [mirror]}]", `spec.clients[0].image: Required value`},
 		"client with an empty argument": {ca + "clients: [{image: mc, args: ['']}]", `spec.clients[0].args[0]: Invalid value`},
+		"no variables":                  {ca + "env: []", `spec.env: Invalid value: 0: spec.env in body should have at least 1 items`},
+		"nine clients":                  {ca + "clients: [{image: a}, {image: b}, {image: c}, {image: d}, {image: e}, {image: f}, {image: g}, {image: h}, {image: i}]", `spec.clients: Too many: 9: must have at most 8 items`},
+		"nine arguments":                {ca + "clients: [{image: a, args: [a, b, c, d, e, f, g, h, i]}]", `spec.clients[0].args: Too many: 9: must have at most 8 items`},
 		"unknown failure policy":        {ca + "failurePolicy: Retry", `spec.failurePolicy: Unsupported value: "Retry": supported values: "Fail", "Ignore"`},
 		"unknown rotation":              {ca + "onRotation: restart", `spec.onRotation: Unsupported value: "restart": supported values: "None", "Restart"`},
 		"unknown operator":              {ca + "podSelector: {matchExpressions: [{key: a, operator: Is, values: [b]}]}", `spec.podSelector.matchExpressions[0].operator: Unsupported value: "Is": supported values: "In", "NotIn", "Exists", "DoesNotExist"`},
@@ -144,6 +149,13 @@ func TestBadPoliciesAreRefused(t *testing.T) {
 			}
 			if !strings.Contains(stderr, tt.want) { // value and message are told apart by a colon
 				t.Errorf("the API server says\n%s\nwant\n%s", stderr, tt.want)
+			}
+			var typed v1alpha1.InjectionPolicy
+			if unknown, err := kjson.UnmarshalStrict([]byte(policy), &typed); err != nil || len(unknown) > 0 {
+				return // the tool decodes as strictly
+			}
+			if _, err := inject.NewPolicy(&typed); err == nil {
+				t.Error("the core takes it")
 			}
 		})
 	}
@@ -206,7 +218,7 @@ clients: [{image: minio/mc, args: [mirror]}]`)
 	if ready == nil || ready.Status != "True" || ready.Reason != "Active" {
 		t.Fatalf("condition Ready: %+v", ready)
 	}
-	want := []string{"storage-tier.policy.inject.s3-tls", "storage-tier.labelled.policy.inject.s3-tls"} // it has clients of its own
+	want := []string{"storage-tier.policy.inject.s3-tls", "storage-tier.labelled-policy.inject.s3-tls"} // it has clients of its own
 	if diff := cmp.Diff(want, entriesOfPolicies(t, pc)); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
@@ -401,12 +413,12 @@ func TestPolicyTellsOfItsCA(t *testing.T) {
 		message        string
 	}{
 		"valid":        {certificate(t, true, nextYear), "secret: {name: s3-tls-cert, key: a.crt}", "Valid", `secret "s3-tls-cert" is valid in 1 namespace`},
-		"expired":      {certificate(t, true, time.Now().AddDate(0, 0, -2)), "secret: {name: s3-tls-cert, key: b.crt}", "Expired", `certificate 1 (CN=S3 CA) expired on`},
-		"expires soon": {certificate(t, true, time.Now().AddDate(0, 0, 5)), "secret: {name: s3-tls-cert, key: c.crt}", "ExpiresSoon", `certificate 1 (CN=S3 CA) expires on`},
-		"a leaf":       {certificate(t, false, nextYear), "secret: {name: s3-tls-cert, key: d.crt}", "Invalid", `certificate 1 (CN=S3 CA) is no CA`},
+		"expired":      {certificate(t, true, time.Now().AddDate(0, 0, -2)), "secret: {name: s3-tls-cert, key: b.crt}", "Expired", `certificate 1 (S3 CA) expired on`},
+		"expires soon": {certificate(t, true, time.Now().AddDate(0, 0, 5)), "secret: {name: s3-tls-cert, key: c.crt}", "ExpiresSoon", `certificate 1 (S3 CA) expires on`},
+		"a leaf":       {certificate(t, false, nextYear), "secret: {name: s3-tls-cert, key: d.crt}", "Invalid", `certificate 1 (S3 CA) is no CA`},
 		"not pem":      {[]byte("planted"), "secret: {name: s3-tls-cert, key: e.crt}", "Invalid", `it holds no PEM certificate`},
 		"missing":      {nil, "secret: {name: s3-tls-cert, key: f.crt}", "Missing", `no namespace that the policy selects holds secret "s3-tls-cert"; pods wait for it`},
-		"not allowed":  {nil, "configMap: {name: storage-ca}", "NotAllowed", `the injector may not read configMap "storage-ca": start it with --ca-name=storage-ca`},
+		"not allowed":  {nil, "configMap: {name: storage-ca}", "NotAllowed", `the injector has no right to watch configMap "storage-ca"; give it get, list and watch of that name`},
 		"a bundle":     {nil, "clusterTrustBundle: {name: s3-ca}", "NotChecked", `a ClusterTrustBundle is not read`},
 	}
 	for name, tt := range tests {
@@ -427,6 +439,11 @@ func TestPolicyTellsOfItsCA(t *testing.T) {
 			}
 			if strings.Contains(fmt.Sprint(policy.Status), "planted") {
 				t.Error("the status holds what the Secret does")
+			}
+			if tt.reason == "NotAllowed" {
+				if told := bytes.Count(readFile(t, injector.Log), []byte(`msg="not allowed to watch; doing without" resource=configmaps name=storage-ca`)); told != 1 {
+					t.Errorf("the log says %d times that it is not allowed, want once", told)
+				}
 			}
 			if tt.reason == "Valid" && (policy.Status.CANotAfter == nil || !policy.Status.CANotAfter.Time.Equal(nextYear)) {
 				t.Errorf("expiry %v, want %v", policy.Status.CANotAfter, nextYear)

@@ -18,11 +18,18 @@ func TestLeastPrivilege(t *testing.T) {
 		"update leases/s3-tls-injector -n " + localcluster.Name:        true,
 		"create events.events.k8s.io -n default":                       true,
 
-		"list secrets/s3-tls-cert":    true,
-		"list configmaps/s3-tls-cert": true,
+		"create events.events.k8s.io -n kube-system": true,
 
-		"get secrets/s3-tls-cert":              false,
+		"get secrets/s3-tls-cert -n default": true,
+		"list secrets/s3-tls-cert":           true,
+		"watch configmaps/s3-tls-cert":       true,
+		"watch pods":                         true,
+		"create pods --subresource=eviction": true,
+
+		"get secrets/other":                    false,
 		"list secrets/other":                   false,
+		"watch configmaps":                     false,
+		"update secrets/s3-tls-cert":           false,
 		"list secrets":                         false,
 		"create mutatingwebhookconfigurations": false,
 		"delete mutatingwebhookconfigurations/s3-tls-injector-policies": false,
@@ -32,12 +39,15 @@ func TestLeastPrivilege(t *testing.T) {
 		"get secrets":                                                   false,
 		"get secrets -n " + localcluster.Name:                           false,
 		"get configmaps":                                                false,
-		"list pods":                                                     false,
 		"delete pods":                                                   false,
+		"patch pods":                                                    false,
+		"create pods":                                                   false,
+		"get pods --subresource=log":                                    false,
 		"patch deployments.apps":                                        false,
+		"patch statefulsets.apps":                                       false,
+		"get statefulsets.apps":                                         false,
 		"get leases/another -n " + localcluster.Name:                    false,
 		"update leases/s3-tls-injector -n kube-system":                  false,
-		"create events.events.k8s.io -n kube-system":                    false,
 	} {
 		args := append([]string{"auth", "can-i", "--as=" + account}, strings.Fields(question)...)
 		stdout, stderr, _ := cluster.Kubectl(t.Context(), "", args...) // no is exit status 1

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
@@ -38,6 +39,11 @@ func TestUninstallInAnyOrderLeavesNoEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("entries that another owner restored", func(t *testing.T) {
+		server := installWithPolicy(t, own)
+		defer func() { _ = server.Stop() }() // the cluster is stopped too
+		testForeignEntries(t, own, c)
+	})
 	t.Run("the CRD while nobody leads", func(t *testing.T) {
 		server := installWithPolicy(t, own)
 		if err := server.Stop(); err != nil {
@@ -51,16 +57,7 @@ func TestUninstallInAnyOrderLeavesNoEntry(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = next.Stop() }() // the cluster is stopped too
-		within(t, 30*time.Second, "the entries to go", func() error {
-			configuration := &admissionregistrationv1.MutatingWebhookConfiguration{}
-			if err := c.Get(t.Context(), client.ObjectKey{Name: "s3-tls-injector-policies"}, configuration); err != nil {
-				return err
-			}
-			if len(configuration.Webhooks) > 0 {
-				return fmt.Errorf("there are %d", len(configuration.Webhooks))
-			}
-			return nil
-		})
+		expectNoEntries(t, c)
 	})
 	for name, order := range map[string][]string{"as installed": installed, "the other way round": reversed, "the CRD first": crdFirst} {
 		t.Run(name, func(t *testing.T) {
@@ -84,6 +81,47 @@ func TestUninstallInAnyOrderLeavesNoEntry(t *testing.T) {
 			}
 		})
 	}
+}
+
+func policiesConfiguration(t *testing.T, c client.Client) *admissionregistrationv1.MutatingWebhookConfiguration {
+	t.Helper()
+	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "s3-tls-injector-policies"}, configuration); err != nil {
+		t.Fatal(err)
+	}
+	return configuration
+}
+
+func expectNoEntries(t *testing.T, c client.Client) {
+	t.Helper()
+	within(t, 30*time.Second, "the entries to go", func() error {
+		if entries := policiesConfiguration(t, c).Webhooks; len(entries) > 0 {
+			return fmt.Errorf("there are %d", len(entries))
+		}
+		return nil
+	})
+}
+
+// testForeignEntries restores the configuration as a backup would, under another owner, and
+// removes the policy.
+func testForeignEntries(t *testing.T, own *localcluster.Cluster, c client.Client) {
+	t.Helper()
+	before := policiesConfiguration(t, c)
+	if len(before.Webhooks) == 0 {
+		t.Fatal("there is no entry")
+	}
+	if err := c.Delete(t.Context(), before.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	before.ObjectMeta = metav1.ObjectMeta{Name: before.Name, Labels: before.Labels}
+	if err := c.Create(t.Context(), before, client.FieldOwner("restore")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the injector sees it
+	if _, stderr, err := own.Kubectl(t.Context(), "", "delete", "injectionpolicy", "--all"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	expectNoEntries(t, c)
 }
 
 // installWithPolicy installs the project and a policy for every pod, and starts

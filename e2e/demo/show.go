@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
 // show applies the examples and shows what becomes of their pods.
@@ -22,8 +24,18 @@ func (d *demo) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	serving := &corev1.Secret{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: localcluster.Name, Name: localcluster.ServingSecret}, serving); err != nil {
+		return err
+	}
+	d.step("giving the namespaces monitoring and tracing a CA")
 	for _, name := range []string{"monitoring", "tracing"} {
 		if err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			return err
+		}
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "s3-tls-cert"}}
+		secret.Data = map[string][]byte{"ca.crt": serving.Data["ca.crt"]} // the only CA there is here
+		if err := c.Create(ctx, secret); err != nil {
 			return err
 		}
 	}

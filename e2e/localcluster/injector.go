@@ -97,7 +97,7 @@ func (c *Cluster) StartInjectorVia(ctx context.Context, apiServer, program, port
 	args = append([]string{
 		"--host=127.0.0.1", "--port=" + port, "--cert-dir=" + certs, "--kubeconfig=" + kubeconfig,
 		"--health-address=127.0.0.1:" + i.health, "--metrics-address=127.0.0.1:" + i.metrics, "--log-level=debug",
-		"--policies", "--service-port=" + port,
+		"--policies", "--rotation", "--service-port=" + port,
 	}, args...)
 	if i.Process, err = c.run("injector-"+port, program, []string{"POD_NAMESPACE=" + Name}, args...); err != nil {
 		return nil, err
