@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,10 +66,13 @@ func portForward(t *testing.T, namespace, target, port string) string {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // where the test is killed
-	if err := cmd.Start(); err != nil {
+	if err := startOnThread(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("kubectl port-forward %s in %s said: %s", target, namespace, &stderr)
+		}
 		_ = cmd.Process.Kill() // it may have ended already
 		_ = cmd.Wait()
 	})
@@ -82,6 +86,21 @@ func portForward(t *testing.T, namespace, target, port string) string {
 		t.Fatalf("kubectl port-forward %s: %q: %v: %s", target, line, err, &stderr)
 	}
 	return "localhost:" + match[1]
+}
+
+// startOnThread starts a program on a thread that lives as long as the test: the kernel
+// ends the program with the thread that started it.
+func startOnThread(t *testing.T, cmd *exec.Cmd) error {
+	t.Helper()
+	started := make(chan error)
+	ended := t.Context().Done() // just before the clean-up
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- cmd.Start()
+		<-ended
+	}()
+	return <-started
 }
 
 // eventually calls until there is no error. It says what it waits for, and

@@ -23,9 +23,11 @@ import (
 const untrusted = "x509: certificate signed by unknown authority"
 
 // storageCA returns the CA of the storage's certificate, as PEM.
-func storageCA(t *testing.T) []byte {
+func storageCA(t *testing.T) []byte { t.Helper(); return storageCAIn(t, "storage") }
+
+func storageCAIn(t *testing.T, storage string) []byte {
 	t.Helper()
-	secret, err := client.CoreV1().Secrets("storage").Get(t.Context(), "minio-tls", metav1.GetOptions{})
+	secret, err := client.CoreV1().Secrets(storage).Get(t.Context(), "minio-tls", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,30 +52,39 @@ type bucket struct {
 
 // newBucket makes an empty bucket, over HTTPS and with no other trust than in
 // the storage's CA.
-func newBucket(t *testing.T, name string) bucket {
+func newBucket(t *testing.T, name string) bucket { t.Helper(); return newBucketIn(t, "storage", name) }
+
+func newBucketIn(t *testing.T, storage, name string) bucket {
+	t.Helper()
+	b := openBucket(t, storage, name)
+	exists, err := b.s3.BucketExists(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exists {
+		if err := b.s3.RemoveBucketWithOptions(t.Context(), name, minio.RemoveBucketOptions{ForceDelete: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.s3.MakeBucket(t.Context(), name, minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// openBucket connects to a bucket, with trust in the storage's present CA alone.
+func openBucket(t *testing.T, storage, name string) bucket {
 	t.Helper()
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(storageCA(t)) {
+	if !roots.AppendCertsFromPEM(storageCAIn(t, storage)) {
 		t.Fatal("the storage's CA is no PEM")
 	}
-	s3, err := minio.New(portForward(t, "storage", "service/minio", "9000"), &minio.Options{
+	s3, err := minio.New(portForward(t, storage, "service/minio", "9000"), &minio.Options{
 		Creds:     credentials.NewStaticV4("e2e-access", "e2e-secret", ""),
 		Secure:    true,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	exists, err := s3.BucketExists(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if exists {
-		if err := s3.RemoveBucketWithOptions(t.Context(), name, minio.RemoveBucketOptions{ForceDelete: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s3.MakeBucket(t.Context(), name, minio.MakeBucketOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return bucket{name: name, s3: s3}

@@ -46,19 +46,25 @@ func (i images) list() ([]layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	probe, err := i.probe()
+	certificate, key, err := newRoot("s3-tls-injector e2e public root")
 	if err != nil {
 		return nil, err
 	}
-	all := []layout{own, simple(filepath.Join(i.built, "pause")), probe}
+	all := []layout{own, simple(filepath.Join(i.built, "pause")), i.probe(certificate, key), i.probeElsewhere(certificate)}
 	for _, program := range []string{
-		"cert-manager", "coredns", "loki", "mimir", "minio", "prometheus", "telemetrygen", "tempo", "tempo-operator", "thanos",
+		"cert-manager", "coredns", "loki", "mimir", "minio", "prometheus", "telemetrygen", "tempo", "tempo-operator", "thanos", "trust-manager",
 	} {
 		path := filepath.Join(i.programs, program)
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		all = append(all, simple(path))
+		l := simple(path)
+		if program == "trust-manager" {
+			if l.files, err = defaultCAs(certificate); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, l)
 		if program == "tempo" {
 			all = append(all, i.operatedTempo(path))
 		}
@@ -74,16 +80,27 @@ func simple(program string) layout {
 	}
 }
 
-// probe has a root that only this image has, as a distribution's image has the
+// probe has a root that only these images have, as a distribution's image has the
 // public ones, and its key, so that a pod of the image can be such a public host.
-func (i images) probe() (layout, error) {
-	certificate, key, err := newRoot("s3-tls-injector e2e public root")
-	if err != nil {
-		return layout{}, err
-	}
+func (i images) probe(certificate, key []byte) layout {
 	l := simple(filepath.Join(i.built, "probe"))
 	l.files = map[string][]byte{"etc/ssl/certs/ca-certificates.crt": certificate, "root.key": key}
-	return l, nil
+	return l
+}
+
+// probeElsewhere has the root in a file that SSL_CERT_FILE takes the place of, as
+// images of the Red Hat family do.
+func (i images) probeElsewhere(certificate []byte) layout {
+	l := simple(filepath.Join(i.built, "probe"))
+	l.reference = "probe-elsewhere:e2e"
+	l.files = map[string][]byte{"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem": certificate}
+	return l
+}
+
+// defaultCAs is the package of public roots that trust-manager's image has beside it.
+func defaultCAs(certificate []byte) (map[string][]byte, error) {
+	content, err := json.Marshal(map[string]string{"name": "e2e", "bundle": string(certificate), "version": "1"})
+	return map[string][]byte{"packages/e2e.json": content}, err
 }
 
 // operatedTempo is Tempo behind a launcher that drops a flag of tempo-operator's.

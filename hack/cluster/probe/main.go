@@ -7,22 +7,26 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
-const usage = `Usage: probe get URL... | probe serve NAME
+const usage = `Usage: probe get URL... | probe serve NAME | probe keys
 
   get URL...   fetch each URL; fail where one does not answer 200. A host that
                cannot be reached yet is tried again, one that is not trusted is not
   serve NAME   answer HTTPS on port 8443, with a certificate for NAME
+  keys         fail where a file of the container holds a private key
 `
 
 func main() {
@@ -42,9 +46,11 @@ func run(args []string) error {
 		return errors.Join(errs...)
 	case len(args) == 2 && args[0] == "serve":
 		return serve(args[1])
+	case len(args) == 1 && args[0] == "keys":
+		return findKeys()
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return errors.New("a command is missing: get or serve")
+	return errors.New("a command is missing: get, serve or keys")
 }
 
 // getReachable fetches a URL. A new Service is led to its pods a moment after
@@ -92,4 +98,35 @@ func serve(name string) error {
 		}),
 	}
 	return server.ListenAndServeTLS("", "")
+}
+
+// findKeys looks into every file but the image's own key and what the kernel makes.
+func findKeys() error {
+	var found []string
+	files := 0
+	err := filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case path == "/proc", path == "/sys", path == "/dev":
+			return fs.SkipDir
+		case err != nil:
+			return err
+		case !entry.Type().IsRegular(), path == "/root.key", path == "/bin/probe":
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files++
+		if bytes.Contains(content, []byte("PRIVATE KEY-----")) {
+			found = append(found, path)
+		}
+		fmt.Println("looked into", path)
+		return nil
+	})
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("private keys in %v", found)
+	}
+	fmt.Println("looked into", files, "files")
+	return err
 }
