@@ -60,7 +60,7 @@ but offline: from files, to files.`,
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams))
+	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams), newFetchCA(streams))
 	return root
 }
 

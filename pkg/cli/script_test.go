@@ -24,7 +24,16 @@ func TestMain(m *testing.M) {
 
 // Each script is one thing that users do, with all that they see.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
+	servers := startServers(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			for name, value := range servers {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
+	})
 }
 
 func TestExitStatus(t *testing.T) {
