@@ -441,7 +441,7 @@ func TestPolicyTellsOfItsCA(t *testing.T) {
 				t.Error("the status holds what the Secret does")
 			}
 			if tt.reason == "NotAllowed" {
-				if told := bytes.Count(readFile(t, injector.Log), []byte(`msg="not allowed to watch; doing without" resource=configmaps name=storage-ca`)); told != 1 {
+				if told := bytes.Count(readFile(t, injector.Log), []byte(`msg="not allowed to watch; injecting without knowing the CA" logger=cas resource=configmaps name=storage-ca`)); told != 1 {
 					t.Errorf("the log says %d times that it is not allowed, want once", told)
 				}
 			}

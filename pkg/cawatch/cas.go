@@ -39,6 +39,7 @@ type CAs struct {
 
 	mu      sync.RWMutex
 	watches map[name]*followed
+	denied  map[name]bool // told already, whatever comes and goes
 	changed chan struct{}
 }
 
@@ -61,7 +62,7 @@ type followed struct {
 // New returns CAs that follow the Secrets and ConfigMaps of these names once they are
 // started. key is the one of their keys that is told of in metrics.
 func New(client corev1client.CoreV1Interface, names []string, key string, now func() time.Time, log logr.Logger) *CAs {
-	c := &CAs{client: client, now: now, log: log, watches: map[name]*followed{}, changed: make(chan struct{})}
+	c := &CAs{client: client, now: now, log: log, watches: map[name]*followed{}, denied: map[name]bool{}, changed: make(chan struct{})}
 	for _, n := range names {
 		for _, kind := range []settings.CAKind{settings.Secret, settings.ConfigMap} {
 			c.watches[name{kind, n}] = &followed{store: observed.NewStore(c.bundles.reduce), keys: []string{key}, always: true}
@@ -123,6 +124,7 @@ func (c *CAs) start(ctx context.Context, n name, f *followed) {
 	if n.kind == settings.ConfigMap {
 		what.Resource, what.Example = "configmaps", &corev1.ConfigMap{}
 	}
+	what.Denied = func() { c.tellDenied(n, what.Resource) }
 	c.stopped.Go(func() { f.store.Watch(ctx, what) })
 	c.stopped.Go(func() {
 		for {
@@ -135,6 +137,17 @@ func (c *CAs) start(ctx context.Context, n name, f *followed) {
 			}
 		}
 	})
+}
+
+// tellDenied says once of a name that it cannot be seen.
+func (c *CAs) tellDenied(n name, resource string) {
+	c.mu.Lock()
+	told := c.denied[n]
+	c.denied[n] = true
+	c.mu.Unlock()
+	if !told {
+		c.log.Info("not allowed to watch; injecting without knowing the CA", "resource", resource, "name", n.name)
+	}
 }
 
 func (c *CAs) tell() {

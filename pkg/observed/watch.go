@@ -25,11 +25,13 @@ type Objects struct {
 	Name string
 	// Example is an object of their type.
 	Example runtime.Object
-	Log     logr.Logger
+	// Denied is called when the API server does not allow it any more.
+	Denied func()
+	Log    logr.Logger
 }
 
 // Watch keeps the store up to date until ctx ends. What the API server does not
-// allow is asked for again from time to time, and told once.
+// allow is asked for again from time to time.
 func (s *Store[T]) Watch(ctx context.Context, what Objects) {
 	selector := fields.Everything()
 	if what.Name != "" {
@@ -44,7 +46,7 @@ func (s *Store[T]) Watch(ctx context.Context, what Objects) {
 		case !apierrors.IsForbidden(err):
 			log.V(1).Info("watch failed; trying again", "reason", err.Error())
 		case s.State() != Denied:
-			log.Info("not allowed to watch; doing without")
+			what.Denied()
 			s.deny()
 		}
 	}

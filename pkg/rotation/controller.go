@@ -55,7 +55,10 @@ func (c *Controller) Start(ctx context.Context) error {
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		c.pods.Watch(ctx, observed.Objects{Client: c.Client.CoreV1().RESTClient(), Resource: "pods", Example: &corev1.Pod{}, Log: c.Log})
+		c.pods.Watch(ctx, observed.Objects{
+			Client: c.Client.CoreV1().RESTClient(), Resource: "pods", Example: &corev1.Pod{}, Log: c.Log,
+			Denied: func() { c.Log.Info("not allowed to watch pods; none is counted or replaced") },
+		})
 	}()
 	c.Metrics.follow(c)
 	defer c.Metrics.follow(nil)
