@@ -52,6 +52,7 @@ func setUp(ctx context.Context) (err error) {
 		return err
 	}
 	config.QPS, config.Burst = -1, -1
+	config.WarningHandler = rest.NoWarnings{} // hundreds of pods are created whose CA is missing on purpose
 	if client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
