@@ -226,6 +226,7 @@ func (s *server) startCAs(ctx context.Context, group *errgroup.Group, clientset 
 	s.cas.Store(cas)
 	cas.Start(ctx)
 	group.Go(func() error {
+		<-ctx.Done() // until then, policies begin more
 		cas.Wait()
 		return nil
 	})

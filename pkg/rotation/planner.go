@@ -114,6 +114,7 @@ func (pl *Planner) Plan(cluster Cluster, now time.Time) Plan {
 		pl.workloads, pl.cas, pl.told = map[workload]*replacement{}, map[place]*caState{}, map[note]bool{}
 		pl.waiting, pl.blocked = map[workload]time.Time{}, map[types.UID]time.Time{}
 	}
+	cluster.Bundle = once(cluster.Bundle)
 	pl.observe(&cluster, now)
 	pl.forget(&cluster)
 	groups := map[workload][]*Pod{}
@@ -133,6 +134,24 @@ func (pl *Planner) Plan(cluster Cluster, now time.Time) Plan {
 	}
 	plan.Busy = plan.Busy || len(pl.workloads) > 0
 	return plan
+}
+
+// once asks about each CA once, so that a plan is made from one state of it though CAs change
+// meanwhile.
+func once(ask func(string, settings.CA) (*ca.Bundle, bool)) func(string, settings.CA) (*ca.Bundle, bool) {
+	type answer struct {
+		bundle *ca.Bundle
+		known  bool
+	}
+	answers := map[place]answer{}
+	return func(namespace string, what settings.CA) (*ca.Bundle, bool) {
+		at := place{namespace, what}
+		if _, asked := answers[at]; !asked {
+			bundle, known := ask(namespace, what)
+			answers[at] = answer{bundle, known}
+		}
+		return answers[at].bundle, answers[at].known
+	}
 }
 
 // observe notes the CAs that pods carry, and since when they are as they are.

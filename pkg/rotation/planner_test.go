@@ -370,6 +370,27 @@ func TestTellsOfANewCAThatDoesNotHoldTheOldOne(t *testing.T) {
 	w.expect("RotationWithoutOverlap: the new CA does not hold the old one: until all pods are replaced, some trust only one of them. Keep both in the file while you change the CA", "evict store-0")
 }
 
+// A CA that comes while the plan is made counts in the next one.
+func TestACAThatChangesWhileThePlanIsMade(t *testing.T) {
+	w := newWorld(t)
+	w.add("StatefulSet/store", 1, nil)
+	appeared := ca.Parse([]byte(renewed(t)))
+	asked := 0
+	plan := w.planner.Plan(Cluster{
+		Pods: w.pods,
+		Bundle: func(string, settings.CA) (*ca.Bundle, bool) {
+			if asked++; asked == 1 {
+				return nil, true
+			}
+			return appeared, true
+		},
+		Restarts: func(*Pod) bool { return true },
+	}, w.now)
+	if len(plan.Evict) > 0 || asked != 1 {
+		t.Errorf("asked %d times, evicted %v", asked, plan.Evict)
+	}
+}
+
 // A template that says the CA's SHA-256 itself makes pods that seem stale for ever.
 func TestATemplateThatFixesTheSHA256IsNotReplacedForEver(t *testing.T) {
 	w := newWorld(t)
