@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -321,4 +322,5 @@ func TestMetricsOfCAsAndPods(t *testing.T) {
 	}
 }
 
-func asMetric(v float64) string { return fmt.Sprintf("%.9e", v) }
+// asMetric writes a value as the server does.
+func asMetric(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,6 +60,10 @@ func Parse(data []byte) *Bundle {
 		}
 		line += bytes.Count(segment, []byte("\n"))
 	}
+	if !b.PrivateKey && holdsKey(data) {
+		b.PrivateKey = true
+		p.file(PrivateKey, holdsHiddenKey)
+	}
 	switch {
 	case p.count > 0 || len(b.flaws) > 0:
 	case bytes.Contains(data, []byte(begin)):
@@ -80,16 +85,18 @@ func (b *Bundle) NotAfter() time.Time {
 	return earliest
 }
 
-// Holds tells whether a certificate of another bundle is in this one too.
-func (b *Bundle) Holds(other *Bundle) bool {
-	for i := range b.Certificates {
-		for j := range other.Certificates {
-			if b.Certificates[i].SHA256 == other.Certificates[j].SHA256 {
-				return true
-			}
-		}
-	}
-	return false
+// Replaces tells whether the bundle has another CA in place of one that was good, so that
+// there is no time in which both are trusted. One that is only added or removed replaces none.
+func (b *Bundle) Replaces(old *Bundle, now time.Time) bool {
+	lost := slices.ContainsFunc(old.Certificates, func(c Certificate) bool {
+		return c.signs && !now.After(c.NotAfter) && !b.has(c.SHA256)
+	})
+	gained := slices.ContainsFunc(b.Certificates, func(c Certificate) bool { return !old.has(c.SHA256) })
+	return lost && gained
+}
+
+func (b *Bundle) has(sha256 string) bool {
+	return slices.ContainsFunc(b.Certificates, func(c Certificate) bool { return c.SHA256 == sha256 })
 }
 
 // begin is what a PEM block begins with, at the start of a line.
@@ -146,6 +153,18 @@ func (p *parser) encoding(data []byte) {
 // isWide recognises UTF-16 without a byte order mark.
 func isWide(data []byte) bool {
 	return bytes.HasPrefix(data, []byte("-\x00-\x00")) || bytes.HasPrefix(data, []byte("\x00-\x00-"))
+}
+
+// holdsKey recognises a private key that no client would read, though a person can: indented, cut
+// off, in UTF-16, as DER.
+func holdsKey(data []byte) bool {
+	if bytes.Contains(bytes.ReplaceAll(data, []byte("\x00"), nil), []byte("PRIVATE KEY-----")) {
+		return true
+	}
+	_, pkcs8 := x509.ParsePKCS8PrivateKey(data)
+	_, pkcs1 := x509.ParsePKCS1PrivateKey(data)
+	_, ec := x509.ParseECPrivateKey(data)
+	return pkcs8 == nil || pkcs1 == nil || ec == nil
 }
 
 func isDER(data []byte) bool {

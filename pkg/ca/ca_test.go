@@ -219,10 +219,48 @@ func TestJudgeTellsTheEarliestExpiry(t *testing.T) {
 	}
 }
 
-func TestHolds(t *testing.T) {
-	old, renewed := certificate(t, nil), certificate(t, nil)
-	if before := ca.Parse(old); !ca.Parse(join(renewed, old)).Holds(before) || ca.Parse(renewed).Holds(before) {
-		t.Error("the old CA is held where it is not, or not where it is")
+func TestReplaces(t *testing.T) {
+	root, old, renewed := certificate(t, nil), certificate(t, nil), certificate(t, nil)
+	expired := certificate(t, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })
+	for name, tt := range map[string]struct {
+		before, after []byte
+		want          bool
+	}{
+		"another CA":                       {old, renewed, true},
+		"another CA beside public roots":   {join(root, old), join(root, renewed), true},
+		"the new one beside the old":       {old, join(renewed, old), false},
+		"the old one goes":                 {join(renewed, old), renewed, false},
+		"another in place of an expired":   {join(root, expired), join(root, renewed), false},
+		"nothing of what was there before": {join(root, old), renewed, true},
+	} {
+		if got := ca.Parse(tt.after).Replaces(ca.Parse(tt.before), now); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// A private key is recognised however badly it is written.
+func TestHiddenPrivateKeys(t *testing.T) {
+	good := certificate(t, nil)
+	der, err := x509.MarshalPKCS8PrivateKey(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	for name, data := range map[string][]byte{
+		"indented":            join(good, []byte("  "), key),
+		"on the line before":  join(bytes.TrimSpace(good), key),
+		"cut off":             join(good, key[:60]),
+		"a bad character":     join(good, bytes.Replace(key, []byte("MI"), []byte("M?"), 1)),
+		"a byte order mark":   join([]byte("\xef\xbb\xbf"), key, good),
+		"UTF-16":              wide(join(good, key)),
+		"DER":                 der,
+		"old ends of a line":  bytes.ReplaceAll(join(good, key), []byte("\n"), []byte("\r")),
+		"escaped in a string": bytes.ReplaceAll(join(good, key), []byte("\n"), []byte(`\n`)),
+	} {
+		if judged := ca.Parse(data).Judge("file", now); !judged.PrivateKey || judged.Verdict != ca.Invalid {
+			t.Errorf("%s: %+v", name, judged)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ const (
 	isEmpty          = "it is empty; put the CA there, as PEM"
 	isUTF16          = "it is UTF-16 text; save it as UTF-8"
 	hasByteOrderMark = "it begins with a byte order mark, which hides the first certificate; save it without"
+	holdsHiddenKey   = "it holds a private key; keep certificates only, and replace that key"
 	isDERText        = "it is DER; convert it with openssl x509 -inform der -outform pem"
 	isIndented       = "its PEM block does not begin at the start of a line; remove what precedes it"
 	noCertificate    = "it holds no PEM certificate"

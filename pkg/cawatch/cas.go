@@ -54,6 +54,8 @@ type followed struct {
 	store *observed.Store[*object]
 	// keys are those that somebody is known to use.
 	keys []string
+	// own is the key of a name that the user gave.
+	own string
 	// always is for names that the user gave; others come and go with policies.
 	always bool
 	stop   context.CancelFunc
@@ -65,7 +67,7 @@ func New(client corev1client.CoreV1Interface, names []string, key string, now fu
 	c := &CAs{client: client, now: now, log: log, watches: map[name]*followed{}, denied: map[name]bool{}, changed: make(chan struct{})}
 	for _, n := range names {
 		for _, kind := range []settings.CAKind{settings.Secret, settings.ConfigMap} {
-			c.watches[name{kind, n}] = &followed{store: observed.NewStore(c.bundles.reduce), keys: []string{key}, always: true}
+			c.watches[name{kind, n}] = &followed{store: observed.NewStore(c.bundles.reduce), keys: []string{key}, own: key, always: true}
 		}
 	}
 	return c
@@ -97,10 +99,15 @@ func (c *CAs) Also(wanted []settings.CA) {
 		}
 	}
 	for n, f := range c.watches {
-		if _, ok := keys[n]; !ok && !f.always {
-			f.stop()
-			delete(c.watches, n)
+		if _, ok := keys[n]; ok {
+			continue
 		}
+		if f.always {
+			f.keys = []string{f.own}
+			continue
+		}
+		f.stop()
+		delete(c.watches, n)
 	}
 	for n, of := range keys {
 		f := c.watches[n]
@@ -110,7 +117,7 @@ func (c *CAs) Also(wanted []settings.CA) {
 			c.start(c.running, n, f)
 		}
 		if f.always {
-			of = append(of, f.keys[0])
+			of = append(of, f.own)
 		}
 		f.keys = slices.Compact(slices.Sorted(slices.Values(of)))
 	}

@@ -15,6 +15,9 @@ func SettingsOf(in Input) settings.Settings {
 	return merged
 }
 
+// OptedIn tells whether a pod would be injected if it were created now.
+func OptedIn(in Input) bool { return optIn(&in, firstSelecting(in.Policies, &in)).Decision == Injected }
+
 // CarriedCA returns the CA that an injected pod carries: that of our volume, or else of
 // the first volume of one file that a container mounts as a file.
 func (p *Pod) CarriedCA() (settings.CA, bool) {

@@ -123,7 +123,7 @@ func (c *Controller) cluster(ctx context.Context) Cluster {
 		if c.Policies != nil {
 			in.Policies = c.Policies()
 		}
-		return inject.SettingsOf(in).RestartOnRotation
+		return inject.OptedIn(in) && inject.SettingsOf(in).RestartOnRotation
 	}
 	return cluster
 }
@@ -138,6 +138,9 @@ func (c *Controller) evict(ctx context.Context, planner *Planner, p *Pod) {
 	})
 	switch {
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		for _, result := range []string{"replaced", "stopped", "blocked", "error"} {
+			c.Metrics.restarts.WithLabelValues(p.Namespace, result).Add(0) // an increase is seen from 0 alone
+		}
 		log.Info("evicted: its CA has changed")
 		c.tell(&Event{p.owner(), corev1.EventTypeNormal, "CARotated", fmt.Sprintf("replacing pod %q: its CA has changed", p.Name)})
 		return

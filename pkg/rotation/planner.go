@@ -94,7 +94,8 @@ type caState struct {
 	bundle *ca.Bundle
 	since  time.Time
 	old    *ca.Bundle // the one before it, where it was seen
-	told   bool
+	// What is told once of it.
+	toldRefused, toldOverlap bool
 }
 
 // Stale tells whether a pod carries another CA than the one that is there now; known
@@ -184,6 +185,9 @@ func (pl *Planner) observe(cluster *Cluster, now time.Time) {
 // forget drops notes about pods that are gone.
 func (pl *Planner) forget(cluster *Cluster) {
 	there, names := map[types.UID]bool{}, map[string]bool{}
+	for key := range pl.workloads {
+		names[key.String()] = true // its only pod may be gone for a moment
+	}
 	for _, p := range cluster.Pods {
 		there[p.UID] = true
 		names[string(p.UID)], names[p.Namespace+"/"+p.Workload] = true, true
@@ -215,8 +219,8 @@ func (pl *Planner) follow(plan *Plan, key workload, pods []*Pod, now time.Time) 
 		if fresh.SHA256 == r.evicted.SHA256 {
 			pl.same(plan, key, r, fresh)
 		}
-	case late && old == nil && allReady(pods):
-		delete(pl.workloads, key) // scaled down meanwhile, or gone
+	case r.stopped && old == nil && len(pods) >= len(r.known) && allReady(pods):
+		delete(pl.workloads, key) // somebody has mended it
 	case late && !r.stopped && old != nil:
 		pl.stop(plan, r, fmt.Sprintf("%q was evicted and does not end; no other pod is replaced until it has", old.Name))
 	case late && !r.stopped:
@@ -301,7 +305,11 @@ func (pl *Planner) consider(plan *Plan, cluster *Cluster, key workload, pods []*
 	}
 	// A pod that is not ready serves nobody. Of the others the last goes first, as StatefulSets do it.
 	next := slices.MinFunc(stale, func(a, b *Pod) int {
-		return cmp.Or(compareReady(a, b), -cmp.Compare(len(a.Name), len(b.Name)), -cmp.Compare(a.Name, b.Name))
+		last := cmp.Or(-cmp.Compare(len(a.Name), len(b.Name)), -cmp.Compare(a.Name, b.Name))
+		if !a.Ready && !b.Ready {
+			last = -last // a StatefulSet creates a pod when those before it are ready
+		}
+		return cmp.Or(compareReady(a, b), last)
 	})
 	sha256 := pl.cas[place{next.Namespace, next.CA}].bundle.SHA256
 	if now.Before(pl.blocked[next.UID]) || pl.told[note{key.String(), sha256}] {
@@ -355,8 +363,8 @@ func (pl *Planner) mayGo(plan *Plan, p *Pod, now time.Time) bool {
 		return false
 	}
 	if !judgement.Verdict.Trusted() {
-		if !state.told {
-			state.told = true
+		if !state.toldRefused {
+			state.toldRefused = true
 			plan.Events = append(plan.Events, Event{
 				p.caReference(), corev1.EventTypeWarning, "RotationRefused",
 				"the new CA is of no use, so no pod is replaced: " + judgement.Problems[0].Text,
@@ -368,8 +376,8 @@ func (pl *Planner) mayGo(plan *Plan, p *Pod, now time.Time) bool {
 		plan.Busy = true
 		return false
 	}
-	if state.old != nil && !state.told && !state.bundle.Holds(state.old) {
-		state.told = true
+	if state.old != nil && !state.toldOverlap && state.bundle.Replaces(state.old, now) {
+		state.toldOverlap = true
 		plan.Events = append(plan.Events, Event{
 			p.caReference(), corev1.EventTypeWarning, "RotationWithoutOverlap",
 			"the new CA does not hold the old one: until all pods are replaced, some trust only one of them. Keep both in the file while you change the CA",

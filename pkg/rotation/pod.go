@@ -41,6 +41,8 @@ type Pod struct {
 	Ends time.Time
 	// Alone: it must end before another one starts.
 	Alone bool
+	// Once: it is not meant to run again when it has ended.
+	Once bool
 }
 
 // reduce keeps of a pod what rotation needs; nothing of one that carries no CA.
@@ -66,6 +68,7 @@ func reduce(object any) (*Pod, bool) {
 		Ending:         p.DeletionTimestamp != nil,
 		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Alone:          isAlone(&view),
+		Once:           p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != corev1.RestartPolicyAlways,
 	}
 	for key, value := range p.Annotations {
 		if strings.HasPrefix(key, v1alpha1.Prefix) {
@@ -124,7 +127,9 @@ func (p *Pod) kept() string {
 		return "a Job counts an evicted pod as a failure; its next pod has the new CA"
 	case p.Owner.Kind == "Node":
 		return "the pod belongs to its node"
-	case p.Alone && p.Owner.Kind == "ReplicaSet":
+	case p.Once:
+		return "the pod runs once, and its owner would count it as a failure"
+	case p.Alone && p.Owner.Kind != "StatefulSet":
 		return "two Thanos compactors would run for a moment; run it as a StatefulSet, or scale it to 0 and back"
 	}
 	return ""
