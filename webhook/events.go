@@ -83,10 +83,5 @@ func (r *request) controller() *metav1.OwnerReference {
 	if r.Object.Metadata == nil {
 		return nil
 	}
-	for i := range r.Object.Metadata.OwnerReferences {
-		if owner := &r.Object.Metadata.OwnerReferences[i]; owner.Controller != nil && *owner.Controller {
-			return owner
-		}
-	}
-	return nil
+	return metav1.GetControllerOfNoCopy(&metav1.ObjectMeta{OwnerReferences: r.Object.Metadata.OwnerReferences})
 }

@@ -211,15 +211,14 @@ func (c *ClusterPolicies) UpdateResourceVersion(version string) {
 	}
 }
 
-// Policies returns the policies as they were read, by name, the version of their
-// last change, and a channel that is closed when there are others. synced is false
-// before the first list.
-func (c *ClusterPolicies) Policies() (policies []*v1alpha1.InjectionPolicy, version string, replaced <-chan struct{}, synced bool) {
+// Policies returns the policies as they were read, by name, and the version of their
+// last change. synced is false before the first list.
+func (c *ClusterPolicies) Policies() (policies []*v1alpha1.InjectionPolicy, version string, synced bool) {
 	known := c.known.Load()
 	if known == nil {
-		return nil, "", nil, false
+		return nil, "", false
 	}
-	return known.objects, known.changed, known.replaced, true
+	return known.objects, known.changed, true
 }
 
 // Known returns the policies, ready for decisions; nothing before the first list.
@@ -233,14 +232,14 @@ func (c *ClusterPolicies) Known() []inject.Policy {
 // Follow calls with the policies, and again at each change, until ctx ends.
 func (c *ClusterPolicies) Follow(ctx context.Context, each func([]*v1alpha1.InjectionPolicy)) {
 	for ctx.Err() == nil {
-		policies, _, replaced, synced := c.Policies()
-		if !synced {
+		known := c.known.Load()
+		if known == nil {
 			time.Sleep(followPause)
 			continue
 		}
-		each(policies)
+		each(known.objects)
 		select {
-		case <-replaced:
+		case <-known.replaced:
 		case <-ctx.Done():
 		}
 	}

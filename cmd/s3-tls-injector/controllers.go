@@ -24,7 +24,6 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/cawatch"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/controller"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/rotation"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 	"github.com/s3-tls-injector/s3-tls-injector/webhook"
 )
 
@@ -48,14 +47,6 @@ type controllers struct {
 	policies   *webhook.ClusterPolicies // nil where they are not served
 	cas        *cawatch.CAs
 	rotation   *rotation.Metrics // nil where pods are not replaced
-}
-
-// usedCAs returns the CAs that pods carry, where that is known.
-func (c *controllers) usedCAs() map[string][]settings.CA {
-	if c.rotation == nil {
-		return nil
-	}
-	return c.rotation.Used()
 }
 
 // run runs the controllers while this replica is the leader. One that loses the

@@ -34,7 +34,6 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/cawatch"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/controller"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/rotation"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 	"github.com/s3-tls-injector/s3-tls-injector/webhook"
 )
 
@@ -202,21 +201,17 @@ func (s *server) startLookups(ctx context.Context, group *errgroup.Group) (looku
 	if s.options.events {
 		found.events = startEvents(ctx, group, clientset)
 	}
+	collector := &cawatch.Collector{CAs: cas, ExemptNamespaces: s.exemptNamespaces()}
+	c := &controllers{server: s, config: config, clientset: clientset, namespaces: namespaces, policies: policies, cas: cas}
+	if s.options.rotation {
+		c.rotation = rotation.NewMetrics(metrics.Registry)
+		collector.Used = c.rotation.Used
+	}
+	metrics.Registry.MustRegister(collector)
 	if s.options.policies || s.options.rotation {
-		c := &controllers{server: s, config: config, clientset: clientset, namespaces: namespaces, policies: policies, cas: cas}
-		if s.options.rotation {
-			c.rotation = rotation.NewMetrics(metrics.Registry)
-		}
-		metrics.Registry.MustRegister(&cawatch.Collector{CAs: cas, Exempt: s.isExempt, Used: c.usedCAs})
 		group.Go(func() error { return c.run(ctx) })
-	} else {
-		metrics.Registry.MustRegister(&cawatch.Collector{CAs: cas, Exempt: s.isExempt, Used: func() map[string][]settings.CA { return nil }})
 	}
 	return found, nil
-}
-
-func (s *server) isExempt(namespace string) bool {
-	return slices.Contains(s.exemptNamespaces(), namespace)
 }
 
 // startCAs follows the CAs of --ca-name and of the policies.

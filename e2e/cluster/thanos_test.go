@@ -48,14 +48,7 @@ func TestThanos(t *testing.T) {
 			return hasBlock(ctx, blocks, func(b block) bool { return b.Thanos.Labels[uploaded.label] == "e2e" })
 		})
 	}
-	eventually(t, 2*time.Minute, "store to serve the block to query", func(ctx context.Context) error {
-		out, err := client.CoreV1().Services(namespace).ProxyGet("http", "query", "10902", "/api/v1/query",
-			map[string]string{"query": "e2e_samples", "time": strconv.FormatInt(sample.Unix(), 10)}).DoRaw(ctx)
-		if err == nil && !strings.Contains(string(out), `"__name__":"e2e_samples"`) {
-			err = fmt.Errorf("query answered %s", out)
-		}
-		return err
-	})
+	eventually(t, 2*time.Minute, "store to serve the block to query", answers(namespace, sample))
 	eventually(t, 4*time.Minute, "compact to compact blocks of receive", func(ctx context.Context) error {
 		return hasBlock(ctx, blocks, func(b block) bool {
 			return b.Compaction.Level >= 2 && b.Thanos.Source == "compactor" && b.Thanos.Labels["receive"] == "e2e"
@@ -99,6 +92,18 @@ func hasBlock(ctx context.Context, blocks bucket, match func(block) bool) error 
 		return fmt.Errorf("none of %d blocks", len(all))
 	}
 	return nil
+}
+
+// answers returns an error unless query, which asks store, has a sample of that time.
+func answers(namespace string, sample time.Time) func(context.Context) error {
+	return func(ctx context.Context) error {
+		out, err := client.CoreV1().Services(namespace).ProxyGet("http", "query", "10902", "/api/v1/query",
+			map[string]string{"query": "e2e_samples", "time": strconv.FormatInt(sample.Unix(), 10)}).DoRaw(ctx)
+		if err == nil && !strings.Contains(string(out), `"__name__":"e2e_samples"`) {
+			err = fmt.Errorf("query answered %s", out)
+		}
+		return err
+	}
 }
 
 // writeSamples writes six hours of a series to receive, so that it cuts

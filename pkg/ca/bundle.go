@@ -109,15 +109,12 @@ func isBlock(segment []byte) bool { return bytes.HasPrefix(segment, []byte(begin
 func segments(data []byte) [][]byte {
 	var all [][]byte
 	for {
-		next := -1
-		if at := bytes.Index(data, []byte("\n"+begin)); at >= 0 {
-			next = at + 1
-		}
-		if next < 0 {
+		newline := bytes.Index(data, []byte("\n"+begin))
+		if newline < 0 {
 			return append(all, data)
 		}
-		all = append(all, data[:next])
-		data = data[next:]
+		all = append(all, data[:newline+1])
+		data = data[newline+1:]
 	}
 }
 

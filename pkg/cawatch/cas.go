@@ -232,9 +232,9 @@ func (c *CAs) follows(what settings.CA) *followed {
 // judge judges one key of an object; the object may be missing.
 func (o *object) judge(namespace string, what settings.CA, now time.Time) ca.Judgement {
 	if o == nil {
-		return ca.Absent(kinds[what.Kind]+" "+what.Name, fmt.Sprintf("it is missing in namespace %q; create it there", namespace))
+		return ca.Absent(what.Kind.ObjectKind()+" "+what.Name, fmt.Sprintf("it is missing in namespace %q; create it there", namespace))
 	}
-	place := Place(what)
+	place := placeOf(what)
 	bundle := o.bundles[what.Key]
 	if bundle == nil {
 		return ca.Absent(place, "the key is missing; put the CA there")
@@ -248,12 +248,9 @@ func (o *object) judge(namespace string, what settings.CA, now time.Time) ca.Jud
 	return judgement
 }
 
-// kinds are the kinds of objects, as the Kubernetes API names them.
-var kinds = map[settings.CAKind]string{settings.Secret: "Secret", settings.ConfigMap: "ConfigMap"} //nolint:gochecknoglobals // a constant
-
-// Place names a CA to the user: Secret s3-tls-cert[ca.crt].
-func Place(what settings.CA) string {
-	return fmt.Sprintf("%s %s[%s]", kinds[what.Kind], what.Name, what.Key)
+// placeOf names a CA to the user: Secret s3-tls-cert[ca.crt].
+func placeOf(what settings.CA) string {
+	return fmt.Sprintf("%s %s[%s]", what.Kind.ObjectKind(), what.Name, what.Key)
 }
 
 // Bundle returns the CA of a namespace, and nothing where there is none; known is false

@@ -1,6 +1,8 @@
 package cawatch
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
@@ -12,10 +14,10 @@ import (
 // s3_tls_ca_problem.
 type Collector struct {
 	CAs *CAs
-	// Exempt tells of namespaces in which nothing is injected.
-	Exempt func(namespace string) bool
+	// ExemptNamespaces are never injected: what is in them does not matter.
+	ExemptNamespaces []string
 	// Used returns the CAs that pods are known to carry, by namespace: those that are
-	// missing are problems too.
+	// missing are problems too. It is nil where that is not known.
 	Used func() map[string][]settings.CA
 }
 
@@ -38,17 +40,9 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	now := c.CAs.now()
 	type objectKey struct{ namespace, kind, name string }
 	told := map[objectKey]map[ca.ID]bool{}
-	all := c.CAs.present(c.Exempt)
-	for namespace, used := range c.Used() {
-		for _, what := range used {
-			if _, known := c.CAs.Bundle(namespace, what); known {
-				all[usedCA{what, namespace}] = c.CAs.object(namespace, what)
-			}
-		}
-	}
-	for what, o := range all {
+	for what, o := range c.all() {
 		judgement := o.judge(what.namespace, what.CA, now)
-		key := objectKey{what.namespace, kinds[what.Kind], what.Name}
+		key := objectKey{what.namespace, what.Kind.ObjectKind(), what.Name}
 		if !judgement.NotAfter.IsZero() {
 			metrics <- prometheus.MustNewConstMetric(notAfter, prometheus.GaugeValue, float64(judgement.NotAfter.Unix()),
 				key.namespace, key.kind, key.name, what.Key)
@@ -65,6 +59,22 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
+// all returns the objects that are there, and those that pods wait for.
+func (c *Collector) all() map[usedCA]*object {
+	all := c.CAs.present(c.ExemptNamespaces)
+	if c.Used == nil {
+		return all
+	}
+	for namespace, used := range c.Used() {
+		for _, what := range used {
+			if _, known := c.CAs.Bundle(namespace, what); known {
+				all[usedCA{what, namespace}] = c.CAs.object(namespace, what)
+			}
+		}
+	}
+	return all
+}
+
 // usedCA is a CA of one namespace.
 type usedCA struct {
 	settings.CA
@@ -73,7 +83,7 @@ type usedCA struct {
 }
 
 // present returns the objects that are there, with each key that is told of.
-func (c *CAs) present(exempt func(string) bool) map[usedCA]*object {
+func (c *CAs) present(exempt []string) map[usedCA]*object {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	all := map[usedCA]*object{}
@@ -82,7 +92,7 @@ func (c *CAs) present(exempt func(string) bool) map[usedCA]*object {
 			continue
 		}
 		for at, o := range f.store.All() {
-			if exempt(at.Namespace) {
+			if slices.Contains(exempt, at.Namespace) {
 				continue
 			}
 			for _, key := range f.keys {

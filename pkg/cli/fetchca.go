@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -137,7 +136,7 @@ func names(c *x509.Certificate) string {
 	return "no name"
 }
 
-// kinds are the kinds of a CA, for people.
+// kindText says what a CA is, for people.
 func kindText(kind endpoint.Kind) string {
 	switch kind {
 	case endpoint.Intermediate:
@@ -183,6 +182,6 @@ func (f *fetch) print(w io.Writer, ca *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, bytes.NewReader(text))
+	_, err = w.Write(text)
 	return err
 }

@@ -52,9 +52,11 @@ const maxConfiguration = 1_250_000
 
 // PolicySource tells of the cluster's policies.
 type PolicySource interface {
-	// Policies returns them by name, the version of their last change, and a channel
-	// that is closed when there are others. synced is false before the first list.
-	Policies() (policies []*v1alpha1.InjectionPolicy, version string, replaced <-chan struct{}, synced bool)
+	// Policies returns them by name, and the version of their last change. synced is
+	// false before the first list.
+	Policies() (policies []*v1alpha1.InjectionPolicy, version string, synced bool)
+	// Follow calls with the policies, and again at each change, until ctx ends.
+	Follow(ctx context.Context, each func([]*v1alpha1.InjectionPolicy))
 }
 
 // Policies keeps the entries of the policies.
@@ -82,7 +84,7 @@ type Policies struct {
 func (c *Policies) SetupWithManager(manager ctrl.Manager) error {
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: ConfigurationName}}
 	changes := source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		go c.follow(ctx, func() { queue.Add(request) })
+		go c.Source.Follow(ctx, func([]*v1alpha1.InjectionPolicy) { queue.Add(request) })
 		go c.followCAs(ctx, func() { queue.AddAfter(request, caPause) })
 		return nil
 	})
@@ -94,22 +96,6 @@ func (c *Policies) SetupWithManager(manager ctrl.Manager) error {
 		WatchesRawSource(changes).
 		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, all).
 		Complete(c)
-}
-
-// follow calls at each change of the policies until ctx ends.
-func (c *Policies) follow(ctx context.Context, changed func()) {
-	for ctx.Err() == nil {
-		_, _, replaced, synced := c.Source.Policies()
-		if !synced {
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		changed()
-		select {
-		case <-replaced:
-		case <-ctx.Done():
-		}
-	}
 }
 
 // followCAs calls at each change of a CA until ctx ends.
@@ -127,7 +113,7 @@ func (c *Policies) followCAs(ctx context.Context, changed func()) {
 
 // Reconcile writes all entries and every status. It is called with one name only.
 func (c *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	policies, version, _, synced := c.Source.Policies()
+	policies, version, synced := c.Source.Policies()
 	if !synced {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}

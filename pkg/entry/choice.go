@@ -11,13 +11,10 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
 )
 
-// What one entry takes. It is what the CRD allows one policy, so that the expression
-// stays within the API server's budget; the clients and the names of one policy
-// alone are never both present, those of several can be.
-const (
-	maxClients = 8
-	maxNames   = 64
-)
+// maxNames is how many names one entry takes, and v1alpha1.MaxClients how many clients: what
+// the CRD allows one policy, so that the expression stays within the API server's budget. The clients
+// and the names of one policy alone are never both present, those of several can be.
+const maxNames = 64
 
 // choice is which containers policies inject. A pod without any of them does not
 // concern the entry.
@@ -61,7 +58,7 @@ func (c choice) union(other choice) (union choice, fits bool) {
 	c.table = c.table || other.table
 	c.names = sorted(slices.Concat(c.names, other.names))
 	c.clients = sortedPatterns(slices.Concat(c.clients, other.clients))
-	return c, len(c.names) <= maxNames && len(c.clients) <= maxClients
+	return c, len(c.names) <= maxNames && len(c.clients) <= v1alpha1.MaxClients
 }
 
 func sortedPatterns(all []s3client.Pattern) []s3client.Pattern {

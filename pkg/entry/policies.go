@@ -26,8 +26,9 @@ type Policy struct {
 
 // Policies returns the entries of valid policies, each named after its first
 // policy: "thanos.policy.inject.s3-tls". Policies that differ in one requirement of a
-// selector alone, or in the containers that they choose, share an entry, because the API server evaluates every entry for
-// every pod, and the object that holds them has a largest size.
+// selector alone, or in the containers that they choose, share an entry, because the
+// API server evaluates every entry for every pod, and the object that holds them has
+// a largest size.
 //
 // No pod is one of theirs that a static entry is for: one that opted in or out
 // itself, one in a namespace that opted out or is exempt, and an S3 client of the

@@ -1,10 +1,12 @@
 package inject
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -17,6 +19,13 @@ func SettingsOf(in Input) settings.Settings {
 
 // OptedIn tells whether a pod would be injected if it were created now.
 func OptedIn(in Input) bool { return optIn(&in, firstSelecting(in.Policies, &in)).Decision == Injected }
+
+// IsSingleton tells whether the pod holds an S3 client of which two must never run at once.
+func (p *Pod) IsSingleton() bool {
+	return slices.ContainsFunc(p.allContainers(), func(c containerRef) bool {
+		return c.list == "containers" && s3client.IsSingleton(c.recognisable(), p.nameLabel())
+	})
+}
 
 // CarriedCA returns the CA that an injected pod carries: that of our volume, or else of
 // the first volume of one file that a container mounts as a file.

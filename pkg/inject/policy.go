@@ -106,7 +106,7 @@ func choose(in *Input, with *settings.Settings, policy *Policy, source string) (
 	if len(with.Containers) > 0 {
 		return filter(all, func(c containerRef) bool { return slices.Contains(with.Containers, c.Name) }), ruleNamed
 	}
-	nameLabel := in.Pod.labels()["app.kubernetes.io/name"]
+	nameLabel := in.Pod.nameLabel()
 	clients := filter(all, func(c containerRef) bool {
 		return s3client.IsClient(c.recognisable(), nameLabel) || policy.knows(c.recognisable())
 	})

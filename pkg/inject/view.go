@@ -86,6 +86,9 @@ func (p *Pod) labels() map[string]string {
 	return p.Metadata.Labels
 }
 
+// nameLabel is what recognition reads beside the containers.
+func (p *Pod) nameLabel() string { return p.labels()["app.kubernetes.io/name"] }
+
 // containerRef is a container with its place in the pod.
 type containerRef struct {
 	*Container

@@ -190,7 +190,7 @@ func (pl *Planner) forget(cluster *Cluster) {
 	}
 	for _, p := range cluster.Pods {
 		there[p.UID] = true
-		names[string(p.UID)], names[p.Namespace+"/"+p.Workload] = true, true
+		names[string(p.UID)], names[workload{p.Namespace, p.Workload}.String()] = true, true
 	}
 	maps.DeleteFunc(pl.blocked, func(uid types.UID, _ time.Time) bool { return !there[uid] })
 	maps.DeleteFunc(pl.told, func(n note, _ bool) bool { return !names[n.about] })
@@ -357,12 +357,11 @@ func compareReady(a, b *Pod) int {
 // mayGo tells whether a stale pod may be replaced by now, and tells once why not.
 func (pl *Planner) mayGo(plan *Plan, p *Pod, now time.Time) bool {
 	state := pl.cas[place{p.Namespace, p.CA}]
-	judgement := state.bundle.Judge("", now)
 	if why := p.kept(); why != "" {
 		pl.tellOnce(plan, string(p.UID), state.bundle.SHA256, Event{p.reference(), corev1.EventTypeNormal, "RotationSkipped", "the CA has changed: " + why})
 		return false
 	}
-	if !judgement.Verdict.Trusted() {
+	if judgement := state.bundle.Judge("", now); !judgement.Verdict.Trusted() {
 		if !state.toldRefused {
 			state.toldRefused = true
 			plan.Events = append(plan.Events, Event{
@@ -411,9 +410,5 @@ func (p *Pod) owner() corev1.ObjectReference {
 }
 
 func (p *Pod) caReference() corev1.ObjectReference {
-	kind := "Secret"
-	if p.CA.Kind == settings.ConfigMap {
-		kind = "ConfigMap"
-	}
-	return corev1.ObjectReference{APIVersion: "v1", Kind: kind, Namespace: p.Namespace, Name: p.CA.Name}
+	return corev1.ObjectReference{APIVersion: "v1", Kind: p.CA.Kind.ObjectKind(), Namespace: p.Namespace, Name: p.CA.Name}
 }

@@ -186,13 +186,20 @@ func (w *world) expect(want ...string) {
 	}
 }
 
+// rotated returns a world with a workload, whose CA has just changed with an overlap.
+func rotated(t *testing.T, name string, replicas int) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.add(name, replicas, nil)
+	w.steps(20)
+	w.rotate(renewed(t) + w.ca)
+	return w
+}
+
 func renewed(t *testing.T) string { t.Helper(); return newCA(t, start.AddDate(2, 0, 0)) }
 
 func TestOnePodAtATime(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 3, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 3)
 	w.steps(10)
 	w.expect() // it settles first
 	w.steps(40)
@@ -228,10 +235,7 @@ func TestLimitForTheCluster(t *testing.T) {
 }
 
 func TestStopsWhereTheNewPodIsNotReady(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 3, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 3)
 	w.slow = -1
 	w.steps(300)
 	stopped := `RotationStopped: no new pod in place of "store-2" was ready within 1m0s; no other one is replaced until it is`
@@ -243,10 +247,7 @@ func TestStopsWhereTheNewPodIsNotReady(t *testing.T) {
 
 // The pod that does not become ready with a wrong CA is the first to be given the right one.
 func TestAnotherChangeHealsAStoppedWorkload(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 2, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 2)
 	w.slow = -1
 	w.steps(100)
 	w.rotate(renewed(t) + w.ca)
@@ -260,10 +261,7 @@ func TestAnotherChangeHealsAStoppedWorkload(t *testing.T) {
 }
 
 func TestResumesAfterItsOwnRestart(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 3, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 3)
 	w.slow = 30
 	w.steps(12)
 	w.expect("evict store-2")
@@ -276,10 +274,7 @@ func TestResumesAfterItsOwnRestart(t *testing.T) {
 }
 
 func TestWaitsForAPodThatIsNotReadyAndTellsSo(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 2, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 2)
 	w.slow = -1
 	w.pods[1] = w.newPod("StatefulSet/store", "store-1") // somebody deleted it
 	w.steps(200)
@@ -287,10 +282,7 @@ func TestWaitsForAPodThatIsNotReadyAndTellsSo(t *testing.T) {
 }
 
 func TestAStalePodThatIsNotReadyGoesFirst(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 3, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 3)
 	w.pods[0].Ready, w.age[w.pods[0].UID] = false, -1000
 	w.steps(60)
 	w.expect("evict store-0", "evict store-2", "evict store-1")
@@ -298,10 +290,7 @@ func TestAStalePodThatIsNotReadyGoesFirst(t *testing.T) {
 
 // The only pod of a workload is replaced too, and waited for where it does not come again.
 func TestTheOnlyPodIsWaitedFor(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/compact", 1, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/compact", 1)
 	w.absent = 100
 	w.steps(200)
 	w.expect("evict compact-0", `RotationStopped: no new pod in place of "compact-0" was ready within 1m0s; no other one is replaced until it is`)
@@ -309,10 +298,7 @@ func TestTheOnlyPodIsWaitedFor(t *testing.T) {
 		t.Error("the new pod came late, and is waited for still")
 	}
 
-	w = newWorld(t)
-	w.add("StatefulSet/rule", 1, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w = rotated(t, "StatefulSet/rule", 1)
 	w.absent, w.slow = 20, -1
 	w.steps(200)
 	w.expect("evict rule-0", `RotationStopped: no new pod in place of "rule-0" was ready within 1m0s; no other one is replaced until it is`)
@@ -394,20 +380,14 @@ func TestACAThatChangesWhileThePlanIsMade(t *testing.T) {
 
 // A template that says the CA's SHA-256 itself makes pods that seem stale for ever.
 func TestATemplateThatFixesTheSHA256IsNotReplacedForEver(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 3, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 3)
 	w.fixed = true
 	w.steps(500)
 	w.expect("evict store-2", "evict store-2", `RotationStopped: the new pod "store-2" says the same CA as before: its template sets s3-tls/ca-sha256; remove it there`)
 }
 
 func TestABlockedEvictionIsTriedAgainLater(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/store", 1, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/store", 1)
 	var tries []time.Duration
 	pod, rotated := w.pods[0], w.now
 	for range 60 {
@@ -428,10 +408,7 @@ func TestABlockedEvictionIsTriedAgainLater(t *testing.T) {
 
 // A pod that takes long to end, as a Thanos receive does, is waited for.
 func TestAPodMayTakeItsTimeToEnd(t *testing.T) {
-	w := newWorld(t)
-	w.add("StatefulSet/receive", 2, nil)
-	w.steps(20)
-	w.rotate(renewed(t) + w.ca)
+	w := rotated(t, "StatefulSet/receive", 2)
 	w.steps(11)
 	w.expect("evict receive-1")
 	fresh := w.pods[1]

@@ -16,7 +16,6 @@ import (
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
-	"github.com/s3-tls-injector/s3-tls-injector/pkg/s3client"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -67,7 +66,7 @@ func reduce(object any) (*Pod, bool) {
 		Ready:          isReady(p),
 		Ending:         p.DeletionTimestamp != nil,
 		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
-		Alone:          isAlone(&view),
+		Alone:          view.IsSingleton(),
 		Once:           p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != corev1.RestartPolicyAlways,
 	}
 	for key, value := range p.Annotations {
@@ -103,16 +102,6 @@ func isReady(p *corev1.Pod) bool {
 	for i := range p.Status.Conditions {
 		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
 			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-func isAlone(p *inject.Pod) bool {
-	label := p.Metadata.Labels["app.kubernetes.io/name"]
-	for _, c := range p.Spec.Containers {
-		if s3client.IsSingleton(s3client.Container{Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args}, label) {
-			return true
 		}
 	}
 	return false

@@ -74,20 +74,16 @@ func OfPolicy(p *v1alpha1.InjectionPolicy) Level {
 	return l
 }
 
-// mostClients is how many clients a policy may have, and arguments a client: their
-// expressions have to stay within the API server's budget.
-const mostClients = 8
-
 func (l *Level) checkClients(clients []v1alpha1.Client) {
-	if len(clients) > mostClients {
-		l.mistake(unknown, "clients", tooMany(mostClients))
+	if len(clients) > v1alpha1.MaxClients {
+		l.mistake(unknown, "clients", tooMany(v1alpha1.MaxClients))
 	}
 	for i, client := range clients {
 		if !repository.MatchString(client.Image) {
 			l.mistake(unknown, fmt.Sprintf("clients[%d].image", i), badImage(client.Image))
 		}
-		if len(client.Args) > mostClients {
-			l.mistake(unknown, fmt.Sprintf("clients[%d].args", i), tooMany(mostClients))
+		if len(client.Args) > v1alpha1.MaxClients {
+			l.mistake(unknown, fmt.Sprintf("clients[%d].args", i), tooMany(v1alpha1.MaxClients))
 		}
 		if slices.Contains(client.Args, "") {
 			l.mistake(unknown, fmt.Sprintf("clients[%d].args", i), emptyArgument)

@@ -6,6 +6,7 @@ package settings
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 )
@@ -19,6 +20,9 @@ const (
 	ConfigMap          CAKind = "configMap"
 	ClusterTrustBundle CAKind = "clusterTrustBundle"
 )
+
+// ObjectKind returns the kind of the object in the Kubernetes API: ConfigMap.
+func (k CAKind) ObjectKind() string { return strings.ToUpper(string(k[:1])) + string(k[1:]) }
 
 // CA names the file that is mounted. A ClusterTrustBundle has no key.
 type CA struct {

@@ -19,6 +19,10 @@ const (
 // entry's name, which has a suffix, must be a DNS name.
 const MaxPolicyName = 223
 
+// MaxClients is how many clients a policy may have, and how many arguments a client: their
+// expressions have to stay within the API server's budget.
+const MaxClients = 8
+
 // InjectionPolicy opts in the pods that it selects, in every namespace that it
 // selects, and gives the settings of their injection. Where several select a
 // pod, the first by name counts.
