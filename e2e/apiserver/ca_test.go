@@ -141,7 +141,7 @@ func TestPolicyRequiresTheCA(t *testing.T) {
 		"expires soon": {certificate(t, true, time.Now().AddDate(0, 0, 5)), ""},
 		"missing":      {nil, `Secret s3-tls-cert: it is missing in namespace`},
 		"expired":      {certificate(t, true, time.Now().AddDate(0, 0, -5)), `Secret s3-tls-cert[ca.crt]: certificate 1 (S3 CA) expired on`},
-		"a leaf":       {certificate(t, false, inAYear()), `Secret s3-tls-cert[ca.crt]: certificate 1 (S3 CA) is no CA; put the CA that issued it there`},
+		"a leaf":       {certificate(t, false, inAYear()), `Secret s3-tls-cert[ca.crt]: certificate 1 (S3 CA) is self-signed and no CA; issue one by a CA, and put that CA there`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t, c, labels, nil)

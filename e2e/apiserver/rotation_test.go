@@ -230,7 +230,7 @@ func TestRotationByNamespaceAndPolicy(t *testing.T) {
 	expectRotated(t, kept[1], shaOf(renewed))
 	expectEvents(t, c, byAnnotation, "s3-tls-cert", "Warning RotationWithoutOverlap: the new CA does not hold the old one")
 	expectEvents(t, c, byPolicy, "s3-tls-cert",
-		"Warning RotationRefused: the new CA is of no use, so no pod is replaced: certificate 1 (S3 CA) is no CA; put the CA that issued it there")
+		"Warning RotationRefused: the new CA is of no use, so no pod is replaced: certificate 1 (S3 CA) is self-signed and no CA; issue one by a CA, and put that CA there")
 	if _, current := kept[0].uids(t, shaOf(old)); current != 1 {
 		t.Error("a pod was replaced for a CA that is none")
 	}

@@ -38,6 +38,8 @@ type Certificate struct {
 
 	// signs tells whether clients accept certificates that it signed.
 	signs bool
+	// selfSigned tells whether no other one issued it.
+	selfSigned bool
 }
 
 // flaw is a problem that is there at any time.
@@ -83,6 +85,33 @@ func (b *Bundle) NotAfter() time.Time {
 		}
 	}
 	return earliest
+}
+
+// NextExpiry returns when the next of the CAs expires that have not yet; where all have, when
+// the last one did. It is zero without a CA.
+func (b *Bundle) NextExpiry(now time.Time) time.Time {
+	var next, last time.Time
+	for i := range b.Certificates {
+		c := &b.Certificates[i]
+		switch t := c.NotAfter; {
+		case !c.signs:
+		case now.After(t):
+			last = later(last, t)
+		case next.IsZero() || t.Before(next):
+			next = t
+		}
+	}
+	if next.IsZero() {
+		return last
+	}
+	return next
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Replaces tells whether the bundle has another CA in place of one that was good, so that
@@ -199,7 +228,7 @@ func (p *parser) parse(block *pem.Block, line int) {
 	sum := sha256.Sum256(parsed.Raw)
 	c := Certificate{
 		Number: p.count, Name: nameOf(parsed), SHA256: hex.EncodeToString(sum[:]),
-		NotBefore: parsed.NotBefore, NotAfter: parsed.NotAfter, signs: true,
+		NotBefore: parsed.NotBefore, NotAfter: parsed.NotAfter, signs: true, selfSigned: bytes.Equal(parsed.RawIssuer, parsed.RawSubject),
 	}
 	if first := p.seen[c.SHA256]; first > 0 {
 		p.certificate(Duplicate, duplicate(&c, first))

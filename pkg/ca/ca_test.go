@@ -66,6 +66,17 @@ func certificate(tb testing.TB, tweak func(*x509.Certificate)) []byte {
 	return signed(tb, newKey(tb), tweak)
 }
 
+// leaf is a server's certificate that a CA issued.
+func leaf(tb testing.TB) []byte {
+	tb.Helper()
+	c, key := template(func(c *x509.Certificate) { c.IsCA, c.KeyUsage, c.Subject.CommonName = false, 0, "s3.shop" }), newKey(tb)
+	der, err := x509.CreateCertificate(rand.Reader, c, template(nil), key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return encode(der)
+}
+
 func wide(data []byte) []byte {
 	out := []byte("\xff\xfe")
 	for _, unit := range utf16.Encode([]rune(string(data))) {
@@ -165,7 +176,8 @@ func TestJudge(t *testing.T) {
 		"a private key":             {join(good, privateKey, privateKey), want{ca.Invalid, []string{fmt.Sprintf("private-key it holds a private key at line %d; keep certificates only, and replace that key", lines+1)}}},
 		"another block":             {join(good, pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE"})), want{ca.Valid, []string{fmt.Sprintf(`other-block the PEM block at line %d is a "TRUSTED CERTIFICATE"; keep certificates only`, lines+1)}}},
 		"twice the same":            {join(good, good), want{ca.Valid, []string{"duplicate certificate 2 (S3 CA) is the same as certificate 1; remove one"}}},
-		"no CA":                     {certificate(t, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }), want{ca.Invalid, []string{"not-a-ca certificate 1 (S3 CA) is no CA; put the CA that issued it there"}}},
+		"no CA":                     {certificate(t, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }), want{ca.Invalid, []string{"not-a-ca certificate 1 (S3 CA) is self-signed and no CA; issue one by a CA, and put that CA there"}}},
+		"a leaf":                    {leaf(t), want{ca.Invalid, []string{"not-a-ca certificate 1 (s3.shop) is no CA; put the CA that issued it there"}}},
 		"key usage":                 {certificate(t, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }), want{ca.Invalid, []string{"key-usage certificate 1 (S3 CA) may not sign certificates of servers, by its key usage"}}},
 		"extended key usage":        {certificate(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), want{ca.Invalid, []string{"key-usage certificate 1 (S3 CA) may not sign certificates of servers, by its key usage"}}},
 		"for servers too":           {certificate(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), want{ca.Valid, nil}},
@@ -185,7 +197,7 @@ func TestJudge(t *testing.T) {
 			join(expired, certificate(t, func(c *x509.Certificate) { c.IsCA, c.KeyUsage, c.NotAfter = false, 0, now.AddDate(0, 0, 1) })),
 			want{ca.Expired, []string{
 				"expired certificate 1 (S3 CA) expired on 2025-12-31",
-				"not-a-ca certificate 2 (S3 CA) is no CA; put the CA that issued it there", "expires-soon certificate 2 (S3 CA) expires on 2026-01-02",
+				"not-a-ca certificate 2 (S3 CA) is self-signed and no CA; issue one by a CA, and put that CA there", "expires-soon certificate 2 (S3 CA) expires on 2026-01-02",
 			}},
 		},
 	}
@@ -206,8 +218,15 @@ func TestJudge(t *testing.T) {
 func TestJudgeFingerprintsTheFile(t *testing.T) {
 	// printf hello | sha256sum
 	const want = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-	if got := ca.Parse([]byte("hello")).Judge("file", now).SHA256; got != want {
+	if got := ca.Parse([]byte("hello")).SHA256; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+	good := ca.Parse(certificate(t, nil))
+	if got := good.Judge("file", now).SHA256; got != good.SHA256 {
+		t.Errorf("judged: %q, want %s", got, good.SHA256)
+	}
+	if got := ca.Parse([]byte("hello")).Judge("file", now).SHA256; got != "" {
+		t.Errorf("the hash of what is no certificate is told: %s", got)
 	}
 }
 
@@ -216,6 +235,45 @@ func TestJudgeTellsTheEarliestExpiry(t *testing.T) {
 	bundle := append(certificate(t, nil), certificate(t, func(c *x509.Certificate) { c.NotAfter = early })...)
 	if got := ca.Parse(bundle).Judge("file", now).NotAfter; !got.Equal(early) {
 		t.Errorf("%s, want %s", got, early)
+	}
+}
+
+// An expired certificate beside others says nothing of when those expire.
+func TestJudgeTellsTheNextExpiry(t *testing.T) {
+	ofYear := func(year int) []byte {
+		return certificate(t, func(c *x509.Certificate) { c.NotAfter = time.Date(year, 1, 2, 0, 0, 0, 0, time.UTC) })
+	}
+	for name, tt := range map[string]struct {
+		file []byte
+		want int
+	}{
+		"the next of two":              {join(ofYear(2030), ofYear(2028)), 2028},
+		"beside an expired one":        {join(ofYear(2020), ofYear(2028)), 2028},
+		"all have expired":             {join(ofYear(2020), ofYear(2022), ofYear(2021)), 2022},
+		"a leaf's does not count":      {join(leaf(t), ofYear(2030)), 2030},
+		"there is no CA in the file":   {leaf(t), 1},
+		"there is nothing in the file": {nil, 1},
+	} {
+		if got := ca.Parse(tt.file).Judge("file", now).NextExpiry; got.Year() != tt.want {
+			t.Errorf("%s: %s, want %d", name, got, tt.want)
+		}
+	}
+}
+
+func TestCauseIsWhyTheFileIsOfNoUse(t *testing.T) {
+	bad := leaf(t)
+	for want, file := range map[string][]byte{
+		"": certificate(t, nil),
+		"certificate 2 (S3 CA) is the same as certificate 1; remove one":    join(certificate(t, nil), nil),
+		"certificate 1 (s3.shop) is no CA; put the CA that issued it there": join(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL"}), bad, bad),
+	} {
+		if strings.Contains(want, "the same") {
+			file = join(file, file)
+		}
+		judged := ca.Parse(file).Judge("file", now)
+		if got := judged.Cause(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

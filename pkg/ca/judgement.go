@@ -29,11 +29,15 @@ func (v Verdict) Trusted() bool { return v == Valid || v == ExpiresSoon }
 type Judgement struct {
 	// Place names it to the user: Secret s3-tls-cert[ca.crt], or a file's name.
 	Place string
-	// SHA256 is the hex SHA-256 of the file's bytes; empty where it is missing.
+	// SHA256 is the hex SHA-256 of the file's bytes; empty where it is missing, or holds no
+	// certificate: then it may be a secret, short enough to be found by its hash.
 	SHA256  string
 	Verdict Verdict
 	// NotAfter is the earliest expiry, zero without a certificate.
 	NotAfter time.Time
+	// NextExpiry is when the next of the CAs expires that have not yet; where all have, when
+	// the last one did. It is zero without a CA.
+	NextExpiry time.Time
 	// PrivateKey tells whether the file itself holds a private key.
 	PrivateKey bool
 	// Problems are all that is wrong, in the file's order.
@@ -55,11 +59,31 @@ func (b *Bundle) Judge(place string, now time.Time) Judgement {
 		}
 	}
 	slices.SortStableFunc(found, func(a, b flaw) int { return cmp.Compare(a.certificate, b.certificate) })
-	j := Judgement{Place: place, SHA256: b.SHA256, Verdict: b.verdict(now), NotAfter: b.NotAfter(), PrivateKey: b.PrivateKey}
+	j := Judgement{
+		Place: place, Verdict: b.verdict(now),
+		NotAfter: b.NotAfter(), NextExpiry: b.NextExpiry(now), PrivateKey: b.PrivateKey,
+	}
+	if len(b.Certificates) > 0 {
+		j.SHA256 = b.SHA256
+	}
 	for _, f := range found {
 		j.Problems = append(j.Problems, f.Problem)
 	}
 	return j
+}
+
+// Cause returns the text of the first problem for which the file is of no use, or of the first
+// one at all; nothing where there is none.
+func (j *Judgement) Cause() string {
+	for _, p := range j.Problems {
+		if p.ID != Duplicate && p.ID != OtherBlock && p.ID != SoonExpired && fatal(p.ID) {
+			return p.Text
+		}
+	}
+	if len(j.Problems) > 0 {
+		return j.Problems[0].Text
+	}
+	return ""
 }
 
 func (c *Certificate) validity(now time.Time) (Problem, bool) {

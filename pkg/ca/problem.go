@@ -80,6 +80,9 @@ func unfitText(id ID, c *Certificate) string {
 	case Headers:
 		return fmt.Sprintf("%s has headers in its PEM block, for which Go passes it over; remove them", c)
 	case NotCA:
+		if c.selfSigned {
+			return fmt.Sprintf("%s is self-signed and no CA; issue one by a CA, and put that CA there", c)
+		}
 		return fmt.Sprintf("%s is no CA; put the CA that issued it there", c)
 	case KeyUsage:
 		return fmt.Sprintf("%s may not sign certificates of servers, by its key usage", c)

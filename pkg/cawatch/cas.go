@@ -266,6 +266,15 @@ func (c *CAs) Bundle(namespace string, what settings.CA) (bundle *ca.Bundle, kno
 	return bundle, true
 }
 
+// DataChanged returns when the object that holds a CA got the data that it has; zero where that
+// is not known.
+func (c *CAs) DataChanged(namespace string, what settings.CA) time.Time {
+	if found := c.object(namespace, what); found != nil {
+		return found.changed
+	}
+	return time.Time{}
+}
+
 // object returns what is known of the object that holds a CA; nothing where it is not known.
 func (c *CAs) object(namespace string, what settings.CA) *object {
 	f := c.follows(what)

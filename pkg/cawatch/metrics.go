@@ -2,6 +2,7 @@ package cawatch
 
 import (
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
-// Collector tells of the CAs as metrics: s3_tls_ca_not_after_timestamp_seconds and
-// s3_tls_ca_problem.
+// Collector tells of the CAs as metrics: s3_tls_ca_not_after_timestamp_seconds,
+// s3_tls_ca_next_expiry_timestamp_seconds and s3_tls_ca_problem.
 type Collector struct {
 	CAs *CAs
 	// ExemptNamespaces are never injected: what is in them does not matter.
@@ -25,6 +26,9 @@ type Collector struct {
 var (
 	notAfter = prometheus.NewDesc("s3_tls_ca_not_after_timestamp_seconds",
 		"Earliest expiry of a certificate in a CA, in seconds since 1970.", []string{"namespace", "kind", "name", "key"}, nil)
+	nextExpiry = prometheus.NewDesc("s3_tls_ca_next_expiry_timestamp_seconds",
+		"When the next CA of a file expires that has not yet, or the last one did where all have, in seconds since 1970.",
+		[]string{"namespace", "kind", "name", "key"}, nil)
 	problem = prometheus.NewDesc("s3_tls_ca_problem",
 		"1 for each kind of problem of a CA.", []string{"namespace", "kind", "name", "problem"}, nil)
 )
@@ -32,6 +36,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- notAfter
+	descs <- nextExpiry
 	descs <- problem
 }
 
@@ -43,9 +48,10 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	for what, o := range c.all() {
 		judgement := o.judge(what.namespace, what.CA, now)
 		key := objectKey{what.namespace, what.Kind.ObjectKind(), what.Name}
-		if !judgement.NotAfter.IsZero() {
-			metrics <- prometheus.MustNewConstMetric(notAfter, prometheus.GaugeValue, float64(judgement.NotAfter.Unix()),
-				key.namespace, key.kind, key.name, what.Key)
+		for desc, at := range map[*prometheus.Desc]time.Time{notAfter: judgement.NotAfter, nextExpiry: judgement.NextExpiry} {
+			if !at.IsZero() {
+				metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(at.Unix()), key.namespace, key.kind, key.name, what.Key)
+			}
 		}
 		if told[key] == nil {
 			told[key] = map[ca.ID]bool{}

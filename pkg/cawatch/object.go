@@ -1,13 +1,17 @@
 package cawatch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 	"weak"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 )
@@ -18,6 +22,8 @@ type object struct {
 	bundles map[string]*ca.Bundle
 	// privateKeys are the keys of those that hold a private key, in order.
 	privateKeys []string
+	// changed is when the object got the data that it has, as far as its managers tell.
+	changed time.Time
 }
 
 // bundles makes one of equal files: a CA is often the same in every namespace.
@@ -53,6 +59,9 @@ func (b *bundles) forget(sum [sha256.Size]byte) {
 // reduce keeps of a Secret or ConfigMap what judgements need.
 func (b *bundles) reduce(found any) (*object, bool) {
 	o := &object{bundles: map[string]*ca.Bundle{}}
+	if accessor, err := meta.Accessor(found); err == nil {
+		o.changed = changed(accessor.GetManagedFields())
+	}
 	switch found := found.(type) {
 	case *corev1.Secret:
 		for key, data := range found.Data {
@@ -75,4 +84,19 @@ func (b *bundles) reduce(found any) (*object, bool) {
 	}
 	slices.Sort(o.privateKeys)
 	return o, true
+}
+
+// changed returns when a manager of an object's data last changed what it manages; zero where
+// there is none.
+func changed(managers []metav1.ManagedFieldsEntry) time.Time {
+	var last time.Time
+	for _, m := range managers {
+		if m.FieldsV1 == nil || m.Time == nil || !bytes.Contains(m.FieldsV1.Raw, []byte(`"f:data"`)) && !bytes.Contains(m.FieldsV1.Raw, []byte(`"f:binaryData"`)) {
+			continue
+		}
+		if m.Time.After(last) {
+			last = m.Time.Time
+		}
+	}
+	return last
 }

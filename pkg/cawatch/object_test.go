@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
@@ -79,6 +80,27 @@ func TestEqualFilesAreOne(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); known() > 0; time.Sleep(10 * time.Millisecond) {
 		if runtime.GC(); time.Now().After(deadline) {
 			t.Fatalf("%d bundles are kept that nobody has", known())
+		}
+	}
+}
+
+// The data changed when a manager of data says so; labels do not count.
+func TestWhenDataChanged(t *testing.T) {
+	at := func(hour int) *metav1.Time {
+		return new(metav1.NewTime(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)))
+	}
+	managers := []metav1.ManagedFieldsEntry{
+		{Manager: "cert-manager", Time: at(1), FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{".":{},"f:ca.crt":{}}}`)}},
+		{Manager: "shop", Time: at(2), FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:binaryData":{"f:x":{}}}`)}},
+		{Manager: "kubectl", Time: at(3), FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{"f:a":{}}}}`)}},
+		{Manager: "old"},
+	}
+	for _, made := range []any{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{ManagedFields: managers}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{ManagedFields: managers}},
+	} {
+		if o, _ := new(bundles).reduce(made); !o.changed.Equal(at(2).Time) {
+			t.Errorf("%T: %s", made, o.changed)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func SourcesOf(policies []*v1alpha1.InjectionPolicy) []settings.CA {
 }
 
 // condition returns what is known of a policy's CA, in the namespaces that it
-// selects, and when the first certificate expires.
+// selects, and when the next CA expires.
 func (c *CAs) condition(ctx context.Context, policy *v1alpha1.InjectionPolicy) (metav1.Condition, *metav1.Time) {
 	unknown := func(reason, format string, args ...any) (metav1.Condition, *metav1.Time) {
 		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason, Message: fmt.Sprintf(format, args...)}, nil
@@ -160,8 +160,8 @@ func summary(source settings.CA, selected map[string]ca.Judgement) (metav1.Condi
 		if len(j.Problems) > 0 {
 			troubled++
 		}
-		if !j.NotAfter.IsZero() && (earliest.IsZero() || j.NotAfter.Before(earliest)) {
-			earliest = j.NotAfter
+		if at := j.NextExpiry; !at.IsZero() && (earliest.IsZero() || at.Before(earliest)) {
+			earliest = at
 		}
 		order := cmp.Or(-cmp.Compare(severity(j.Verdict), severity(selected[worst].Verdict)),
 			-cmp.Compare(len(j.Problems), len(selected[worst].Problems)), cmp.Compare(namespace, worst))

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -27,23 +28,27 @@ func (p *Pod) IsSingleton() bool {
 	})
 }
 
-// CarriedCA returns the CA that an injected pod carries: that of our volume, or else of
-// the first volume of one file that a container mounts as a file.
+// CarriedCA returns the CA that an injected pod carries: that of our volume, or else of a volume
+// of one file that a container mounts as a file, first of one whose path a variable names.
 func (p *Pod) CarriedCA() (settings.CA, bool) {
-	var found settings.CA
+	var mounted, named settings.CA
 	for i := range p.Spec.Volumes {
 		v := &p.Spec.Volumes[i]
 		ca, file := sourceOf(v)
-		if file == "" || !p.mountsFile(v.Name, file) {
+		if file == "" {
 			continue
 		}
-		if strings.HasPrefix(v.Name, volumeName) && file == fileName {
+		switch isMounted, isNamed := p.mountsFile(v.Name, file); {
+		case !isMounted:
+		case strings.HasPrefix(v.Name, volumeName) && file == fileName:
 			return ca, true
-		}
-		if found == (settings.CA{}) {
-			found = ca
+		case isNamed && named == settings.CA{}:
+			named = ca
+		case mounted == settings.CA{}:
+			mounted = ca
 		}
 	}
+	found := cmp.Or(named, mounted)
 	return found, found != settings.CA{}
 }
 
@@ -64,13 +69,18 @@ func sourceOf(v *corev1.Volume) (ca settings.CA, file string) {
 	return settings.CA{}, ""
 }
 
-func (p *Pod) mountsFile(volume, file string) bool {
+// mountsFile tells whether a container mounts the file of a volume, and whether one that does has
+// a variable that names the path.
+func (p *Pod) mountsFile(volume, file string) (mounted, named bool) {
 	for _, c := range p.allContainers() {
 		for i := range c.VolumeMounts {
-			if c.VolumeMounts[i].Name == volume && c.VolumeMounts[i].SubPath == file {
-				return true
+			m := &c.VolumeMounts[i]
+			if m.Name != volume || m.SubPath != file {
+				continue
 			}
+			mounted = true
+			named = named || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Value == m.MountPath })
 		}
 	}
-	return false
+	return mounted, named
 }

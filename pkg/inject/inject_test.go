@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
@@ -222,6 +223,37 @@ func TestGeneratorReachesEverything(t *testing.T) {
 	} {
 		if seen[want] == 0 {
 			t.Errorf("never %q; seen %v", want, seen)
+		}
+	}
+}
+
+// The CA that a pod carries is the one that its client is told of, whatever else it mounts.
+func TestCarriedCA(t *testing.T) {
+	file := func(name, secret string) corev1.Volume {
+		return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: secret, Items: []corev1.KeyToPath{{Key: "ca.crt", Path: "s3-ca.crt"}},
+		}}}
+	}
+	mount := func(name, path string) corev1.VolumeMount {
+		return corev1.VolumeMount{Name: name, MountPath: path, SubPath: "s3-ca.crt"}
+	}
+	for name, tt := range map[string]struct {
+		volumes []corev1.Volume
+		mounts  []corev1.VolumeMount
+		want    string
+	}{
+		"ours":                      {[]corev1.Volume{file("other", "a"), file("s3-tls-cert", "b")}, []corev1.VolumeMount{mount("other", "/a"), mount("s3-tls-cert", "/b")}, "b"},
+		"one that a variable names": {[]corev1.Volume{file("client", "a"), file("storage-ca", "b")}, []corev1.VolumeMount{mount("client", "/a"), mount("storage-ca", "/ca.crt")}, "b"},
+		"the first":                 {[]corev1.Volume{file("x", "a"), file("y", "b")}, []corev1.VolumeMount{mount("x", "/a"), mount("y", "/b")}, "a"},
+		"one that is not mounted":   {[]corev1.Volume{file("s3-tls-cert", "a"), file("y", "b")}, []corev1.VolumeMount{mount("y", "/b")}, "b"},
+		"none":                      {[]corev1.Volume{file("x", "a")}, nil, ""},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: tt.volumes, Containers: []corev1.Container{{
+			VolumeMounts: tt.mounts, Env: []corev1.EnvVar{{Name: "SSL_CERT_FILE", Value: "/ca.crt"}},
+		}}}}
+		view := inject.View(pod)
+		if got, ok := view.CarriedCA(); got.Name != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s: %+v, %v", name, got, ok)
 		}
 	}
 }

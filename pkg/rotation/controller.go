@@ -10,6 +10,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
 
@@ -29,6 +30,7 @@ const (
 // CAs knows the CAs of the cluster.
 type CAs interface {
 	Bundle(namespace string, what settings.CA) (bundle *ca.Bundle, known bool)
+	DataChanged(namespace string, what settings.CA) time.Time
 	Changed() <-chan struct{}
 }
 
@@ -93,7 +95,7 @@ func sleep(ctx context.Context, d time.Duration) {
 func (c *Controller) turn(ctx context.Context, planner *Planner) (busy bool) {
 	plan := planner.Plan(c.cluster(ctx), c.Now())
 	for i := range plan.Events {
-		c.tell(&plan.Events[i])
+		c.tell(plan.Events[i])
 	}
 	for namespace, n := range plan.Replaced {
 		c.Metrics.restarts.WithLabelValues(namespace, "replaced").Add(float64(n))
@@ -110,7 +112,7 @@ func (c *Controller) turn(ctx context.Context, planner *Planner) (busy bool) {
 // cluster is what is known now. The namespaces and policies are looked up for pods
 // alone whose CA has changed.
 func (c *Controller) cluster(ctx context.Context) Cluster {
-	cluster := Cluster{Bundle: c.CAs.Bundle}
+	cluster := Cluster{Bundle: c.CAs.Bundle, Changed: c.CAs.DataChanged}
 	for _, p := range c.pods.All() {
 		cluster.Pods = append(cluster.Pods, p)
 	}
@@ -142,25 +144,28 @@ func (c *Controller) evict(ctx context.Context, planner *Planner, p *Pod) {
 			c.Metrics.restarts.WithLabelValues(p.Namespace, result).Add(0) // an increase is seen from 0 alone
 		}
 		log.Info("evicted: its CA has changed")
-		c.tell(&Event{p.owner(), corev1.EventTypeNormal, "CARotated", fmt.Sprintf("replacing pod %q: its CA has changed", p.Name)})
-		return
+		c.tell(p.event(corev1.EventTypeNormal, "CARotated", fmt.Sprintf("replacing pod %q: its CA has changed", p.Name)))
 	case apierrors.IsTooManyRequests(err):
 		if planner.Blocked(p, c.Now()) {
-			c.tell(&Event{
-				p.owner(), corev1.EventTypeWarning, "RotationBlocked",
-				fmt.Sprintf("pod %q is not replaced yet: a PodDisruptionBudget does not allow its eviction now", p.Name),
-			})
+			c.tell(p.event(corev1.EventTypeWarning, "RotationBlocked",
+				fmt.Sprintf("pod %q is not replaced yet: a PodDisruptionBudget does not allow its eviction now", p.Name)))
 		}
 		c.Metrics.restarts.WithLabelValues(p.Namespace, "blocked").Inc()
 	default:
-		planner.Blocked(p, c.Now())
+		if planner.Blocked(p, c.Now()) { // the API server answers so where two PodDisruptionBudgets select the pod
+			c.tell(p.event(corev1.EventTypeWarning, "RotationBlocked", fmt.Sprintf("pod %q cannot be evicted: %s", p.Name, apierrors.ReasonForError(err))))
+		}
 		c.Metrics.restarts.WithLabelValues(p.Namespace, "error").Inc()
 		log.Error(err, "evict")
 	}
 }
 
-func (c *Controller) tell(e *Event) {
-	c.Events.Eventf(&e.Regarding, nil, e.Type, e.Reason, "Rotate", "%s", e.Note)
+func (c *Controller) tell(e Event) {
+	var pod runtime.Object // an interface that is nil, where there is none
+	if e.Pod != nil {
+		pod = e.Pod
+	}
+	c.Events.Eventf(&e.Regarding, pod, e.Type, e.Reason, "Rotate", "%s", e.Note)
 }
 
 // Used returns the CAs that pods carry, by namespace.

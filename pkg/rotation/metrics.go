@@ -51,7 +51,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 	type key struct{ namespace, state string }
 	counts := map[key]int{}
-	cluster := Cluster{Bundle: c.CAs.Bundle}
+	cluster := Cluster{Bundle: c.CAs.Bundle, Changed: c.CAs.DataChanged}
 	for _, p := range c.pods.All() {
 		if p.Finished || p.Ending {
 			continue

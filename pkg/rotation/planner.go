@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +37,9 @@ type Cluster struct {
 	// Bundle returns the CA of a namespace; known is false where that cannot be told, and
 	// the bundle nil where there is none.
 	Bundle func(namespace string, what settings.CA) (bundle *ca.Bundle, known bool)
+	// Changed returns when the object of a CA got the data that it has, zero where that cannot
+	// be told.
+	Changed func(namespace string, what settings.CA) time.Time
 	// Restarts tells whether a pod asks to be replaced when its CA changes.
 	Restarts func(p *Pod) bool
 }
@@ -43,9 +47,12 @@ type Cluster struct {
 // Event is something to tell.
 type Event struct {
 	Regarding corev1.ObjectReference
-	Type      string
-	Reason    string
-	Note      string
+	// Pod is the one that it is about where it regards the pod's owner, so that those of one
+	// owner are told one by one.
+	Pod    *corev1.ObjectReference
+	Type   string
+	Reason string
+	Note   string
 }
 
 // Plan is what to do now.
@@ -62,6 +69,7 @@ type Plan struct {
 type Planner struct {
 	Limits Limits
 
+	begun     time.Time // when it was first asked for a plan
 	workloads map[workload]*replacement
 	cas       map[place]*caState
 	told      map[note]bool           // what is told once
@@ -99,13 +107,21 @@ type caState struct {
 }
 
 // Stale tells whether a pod carries another CA than the one that is there now; known
-// is false where that cannot be told.
+// is false where that cannot be told. A pod that was created before its CA does not say which
+// one it carries; it has the one that was there when it started.
 func Stale(p *Pod, cluster *Cluster) (stale, known bool) {
 	bundle, known := cluster.Bundle(p.Namespace, p.CA)
-	if !known || bundle == nil || p.SHA256 == "" {
+	if !known || bundle == nil {
 		return false, false
 	}
-	return p.SHA256 != bundle.SHA256, true
+	if p.SHA256 != "" {
+		return p.SHA256 != bundle.SHA256, true
+	}
+	changed := cluster.Changed(p.Namespace, p.CA)
+	if p.Started.IsZero() || changed.IsZero() {
+		return false, false
+	}
+	return changed.After(p.Started), true
 }
 
 // Plan says what to do now.
@@ -113,6 +129,7 @@ func (pl *Planner) Plan(cluster Cluster, now time.Time) Plan {
 	plan := Plan{Replaced: map[string]int{}, Stopped: map[string]int{}}
 	if pl.workloads == nil {
 		pl.workloads, pl.cas, pl.told = map[workload]*replacement{}, map[place]*caState{}, map[note]bool{}
+		pl.begun = now
 		pl.waiting, pl.blocked = map[workload]time.Time{}, map[types.UID]time.Time{}
 	}
 	cluster.Bundle = once(cluster.Bundle)
@@ -128,12 +145,31 @@ func (pl *Planner) Plan(cluster Cluster, now time.Time) Plan {
 	for key := range pl.workloads {
 		pl.follow(&plan, key, groups[key], now)
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(groups), func(a, b workload) int {
-		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
-	}) {
-		pl.consider(&plan, &cluster, key, groups[key], now)
+	var next []candidate
+	others := 0 // workloads in which another one replaces a pod, such as the leader before this one
+	for _, key := range slices.SortedFunc(maps.Keys(groups), workload.compare) {
+		if pl.workloads[key] != nil {
+			continue
+		}
+		c := pl.survey(&plan, &cluster, key, groups[key], now)
+		switch waits, late := pl.waits(&plan, &c, now); {
+		case len(c.stale) == 0 && c.pending != nil && now.Sub(pl.begun) < pl.Limits.Ready && cluster.Restarts(c.pending):
+			others++ // the last one of its workload, maybe
+		case len(c.stale) == 0:
+		case !waits:
+			next = append(next, c)
+		case !late:
+			others++
+		}
 	}
-	plan.Busy = plan.Busy || len(pl.workloads) > 0
+	for i := range next {
+		if len(pl.workloads)+others >= pl.Limits.Pods {
+			pl.tellHeld(&plan, &next[i])
+			continue
+		}
+		pl.begin(&plan, &next[i], now)
+	}
+	plan.Busy = plan.Busy || len(pl.workloads) > 0 || len(next) > 0 || others > 0
 	return plan
 }
 
@@ -198,6 +234,10 @@ func (pl *Planner) forget(cluster *Cluster) {
 }
 
 func (w workload) String() string { return w.namespace + "/" + w.name }
+
+func (w workload) compare(o workload) int {
+	return cmp.Or(cmp.Compare(w.namespace, o.namespace), cmp.Compare(w.name, o.name))
+}
 
 // follow looks how a replacement is getting on.
 func (pl *Planner) follow(plan *Plan, key workload, pods []*Pod, now time.Time) {
@@ -268,43 +308,87 @@ func (r *replacement) begun(old *Pod) time.Time {
 func (pl *Planner) stop(plan *Plan, r *replacement, note string) {
 	r.stopped = true
 	plan.Stopped[r.evicted.Namespace]++
-	plan.Events = append(plan.Events, Event{r.evicted.owner(), corev1.EventTypeWarning, "RotationStopped", note})
+	plan.Events = append(plan.Events, r.evicted.event(corev1.EventTypeWarning, "RotationStopped", note))
 }
 
 func allReady(pods []*Pod) bool {
 	return !slices.ContainsFunc(pods, func(p *Pod) bool { return !p.Ready })
 }
 
-// consider begins with the next pod of a workload, where one is to be replaced and may be.
-func (pl *Planner) consider(plan *Plan, cluster *Cluster, key workload, pods []*Pod, now time.Time) {
-	if pl.workloads[key] != nil {
-		return
-	}
-	var stale []*Pod
-	var unready *Pod // one that is about to be there
-	ending := false
+// candidate is a workload of which a pod may be replaced.
+type candidate struct {
+	key  workload
+	pods []*Pod
+	// stale are those that are to be replaced.
+	stale []*Pod
+	// pending is one that is about to be there, or about to be gone.
+	pending *Pod
+}
+
+// survey looks which pods of a workload are to be replaced.
+func (pl *Planner) survey(plan *Plan, cluster *Cluster, key workload, pods []*Pod, now time.Time) candidate {
+	c := candidate{key: key, pods: pods}
 	for _, p := range pods {
 		isStale, _ := Stale(p, cluster)
 		switch {
-		case p.Ending:
-			ending = true
-		case !isStale && !p.Ready:
-			unready = p
+		case p.Ending, !isStale && !p.Ready:
+			c.pending = p
 		case isStale && cluster.Restarts(p) && pl.mayGo(plan, p, now):
-			stale = append(stale, p)
+			c.stale = append(c.stale, p)
 		}
 	}
-	if len(stale) == 0 {
-		delete(pl.waiting, key)
+	return c
+}
+
+// waits tells whether a workload has to wait for a pod to be ready or gone, and where that
+// takes too long, tells of it.
+func (pl *Planner) waits(plan *Plan, c *candidate, now time.Time) (waits, late bool) {
+	if len(c.stale) == 0 || c.pending == nil {
+		delete(pl.waiting, c.key)
+		return false, false
+	}
+	if _, ok := pl.waiting[c.key]; !ok {
+		pl.waiting[c.key] = now
+	}
+	since, note := pl.waiting[c.key], fmt.Sprintf("%q is not ready; no other pod is replaced until it is", c.pending.Name)
+	if c.pending.Ending {
+		since, note = later(since, c.pending.Ends), fmt.Sprintf("%q does not end; no other pod is replaced until it has", c.pending.Name)
+	}
+	late = now.Sub(since) >= pl.Limits.Ready
+	if late && pl.tellOnce(plan, string(c.pending.UID), "waiting", c.stale[0].event(corev1.EventTypeWarning, "RotationStopped", note)) {
+		plan.Stopped[c.key.namespace]++
+	}
+	return true, late
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// tellHeld tells a workload once that it waits for others that stopped, where nothing but those
+// is in its way.
+func (pl *Planner) tellHeld(plan *Plan, c *candidate) {
+	var stopped []string
+	for key, r := range pl.workloads {
+		if r.stopped {
+			stopped = append(stopped, key.String())
+		}
+	}
+	if len(stopped) < pl.Limits.Pods {
 		return
 	}
-	plan.Busy = true
-	switch {
-	case pl.isWaiting(plan, key, unready, stale[0], now), ending, len(pl.workloads) >= pl.Limits.Pods:
-		return
-	}
+	slices.Sort(stopped)
+	pl.tellOnce(plan, c.key.String(), "held", c.stale[0].event(corev1.EventTypeWarning, "RotationWaiting",
+		fmt.Sprintf("no pod is replaced: the replacements in %s stopped, and no more are begun until one of them is mended", strings.Join(stopped, ", "))))
+}
+
+// begin begins with the next pod of a workload.
+func (pl *Planner) begin(plan *Plan, c *candidate, now time.Time) {
 	// A pod that is not ready serves nobody. Of the others the last goes first, as StatefulSets do it.
-	next := slices.MinFunc(stale, func(a, b *Pod) int {
+	next := slices.MinFunc(c.stale, func(a, b *Pod) int {
 		last := cmp.Or(-cmp.Compare(len(a.Name), len(b.Name)), -cmp.Compare(a.Name, b.Name))
 		if !a.Ready && !b.Ready {
 			last = -last // a StatefulSet creates a pod when those before it are ready
@@ -312,35 +396,15 @@ func (pl *Planner) consider(plan *Plan, cluster *Cluster, key workload, pods []*
 		return cmp.Or(compareReady(a, b), last)
 	})
 	sha256 := pl.cas[place{next.Namespace, next.CA}].bundle.SHA256
-	if now.Before(pl.blocked[next.UID]) || pl.told[note{key.String(), sha256}] {
+	if now.Before(pl.blocked[next.UID]) || pl.told[note{c.key.String(), sha256}] {
 		return
 	}
 	known := map[types.UID]bool{}
-	for _, p := range pods {
+	for _, p := range c.pods {
 		known[p.UID] = true
 	}
-	pl.workloads[key] = &replacement{evicted: next, at: now, known: known, sha256: sha256}
+	pl.workloads[c.key] = &replacement{evicted: next, at: now, known: known, sha256: sha256}
 	plan.Evict = append(plan.Evict, next)
-}
-
-// isWaiting tells whether a workload has to wait for a pod to be ready, and tells of it
-// where that takes too long.
-func (pl *Planner) isWaiting(plan *Plan, key workload, unready, stale *Pod, now time.Time) bool {
-	if unready == nil {
-		delete(pl.waiting, key)
-		return false
-	}
-	since, ok := pl.waiting[key]
-	if !ok {
-		pl.waiting[key] = now
-	}
-	if ok && now.Sub(since) >= pl.Limits.Ready {
-		pl.tellOnce(plan, string(unready.UID), "waiting", Event{
-			stale.owner(), corev1.EventTypeWarning, "RotationStopped",
-			fmt.Sprintf("%q is not ready; no other pod is replaced until it is", unready.Name),
-		})
-	}
-	return true
 }
 
 func compareReady(a, b *Pod) int {
@@ -358,16 +422,13 @@ func compareReady(a, b *Pod) int {
 func (pl *Planner) mayGo(plan *Plan, p *Pod, now time.Time) bool {
 	state := pl.cas[place{p.Namespace, p.CA}]
 	if why := p.kept(); why != "" {
-		pl.tellOnce(plan, string(p.UID), state.bundle.SHA256, Event{p.reference(), corev1.EventTypeNormal, "RotationSkipped", "the CA has changed: " + why})
+		pl.tellOnce(plan, string(p.UID), state.bundle.SHA256, Event{Regarding: p.reference(), Type: corev1.EventTypeNormal, Reason: "RotationSkipped", Note: "the CA has changed: " + why})
 		return false
 	}
 	if judgement := state.bundle.Judge("", now); !judgement.Verdict.Trusted() {
 		if !state.toldRefused {
 			state.toldRefused = true
-			plan.Events = append(plan.Events, Event{
-				p.caReference(), corev1.EventTypeWarning, "RotationRefused",
-				"the new CA is of no use, so no pod is replaced: " + judgement.Problems[0].Text,
-			})
+			plan.Events = append(plan.Events, p.caEvent("RotationRefused", "the new CA is of no use, so no pod is replaced: "+judgement.Cause()))
 		}
 		return false
 	}
@@ -377,19 +438,21 @@ func (pl *Planner) mayGo(plan *Plan, p *Pod, now time.Time) bool {
 	}
 	if state.old != nil && !state.toldOverlap && state.bundle.Replaces(state.old, now) {
 		state.toldOverlap = true
-		plan.Events = append(plan.Events, Event{
-			p.caReference(), corev1.EventTypeWarning, "RotationWithoutOverlap",
-			"the new CA does not hold the old one: until all pods are replaced, some trust only one of them. Keep both in the file while you change the CA",
-		})
+		plan.Events = append(plan.Events, p.caEvent("RotationWithoutOverlap",
+			"the new CA does not hold the old one: until all pods are replaced, some trust only one of them. Keep both in the file while you change the CA"))
 	}
 	return true
 }
 
-func (pl *Planner) tellOnce(plan *Plan, about, sha256 string, event Event) {
-	if key := (note{about, sha256}); !pl.told[key] {
-		pl.told[key] = true
-		plan.Events = append(plan.Events, event)
+// tellOnce tells what was not told yet, and whether that was so.
+func (pl *Planner) tellOnce(plan *Plan, about, sha256 string, event Event) bool {
+	key := note{about, sha256}
+	if pl.told[key] {
+		return false
 	}
+	pl.told[key] = true
+	plan.Events = append(plan.Events, event)
+	return true
 }
 
 // Blocked notes that an eviction was not allowed, for now.
@@ -404,11 +467,17 @@ func (p *Pod) reference() corev1.ObjectReference {
 	return corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID}
 }
 
-// owner refers to what created the pod.
-func (p *Pod) owner() corev1.ObjectReference {
-	return corev1.ObjectReference{APIVersion: p.Owner.APIVersion, Kind: p.Owner.Kind, Namespace: p.Namespace, Name: p.Owner.Name, UID: p.Owner.UID}
+// event is one about a pod that regards its owner.
+func (p *Pod) event(kind, reason, note string) Event {
+	owner := corev1.ObjectReference{APIVersion: p.Owner.APIVersion, Kind: p.Owner.Kind, Namespace: p.Namespace, Name: p.Owner.Name, UID: p.Owner.UID}
+	pod := p.reference()
+	return Event{Regarding: owner, Pod: &pod, Type: kind, Reason: reason, Note: note}
 }
 
-func (p *Pod) caReference() corev1.ObjectReference {
-	return corev1.ObjectReference{APIVersion: "v1", Kind: p.CA.Kind.ObjectKind(), Namespace: p.Namespace, Name: p.CA.Name}
+// caEvent is a warning about the object that holds a pod's CA.
+func (p *Pod) caEvent(reason, note string) Event {
+	return Event{
+		Regarding: corev1.ObjectReference{APIVersion: "v1", Kind: p.CA.Kind.ObjectKind(), Namespace: p.Namespace, Name: p.CA.Name},
+		Type:      corev1.EventTypeWarning, Reason: reason, Note: note,
+	}
 }

@@ -52,6 +52,7 @@ type world struct {
 	planner *Planner
 	now     time.Time
 	ca      string // the file in every namespace
+	changed time.Time
 	pods    []*Pod
 	age     map[types.UID]int
 	made    int
@@ -67,6 +68,7 @@ type world struct {
 
 	coming []coming
 	log    []string
+	stops  int
 	// atOnce is the most pods that were not ready at one time, by workload and in all.
 	atOnce map[string]int
 }
@@ -108,7 +110,7 @@ func (w *world) newPod(name, pod string) *Pod {
 }
 
 // rotate puts another CA in place.
-func (w *world) rotate(file string) { w.ca = file }
+func (w *world) rotate(file string) { w.ca, w.changed = file, w.now }
 
 // step lets a second go by.
 func (w *world) step() {
@@ -117,8 +119,12 @@ func (w *world) step() {
 	plan := w.planner.Plan(Cluster{
 		Pods:     slices.Clone(w.pods),
 		Bundle:   func(string, settings.CA) (*ca.Bundle, bool) { return bundle, true },
+		Changed:  func(string, settings.CA) time.Time { return w.changed },
 		Restarts: func(*Pod) bool { return w.asks },
 	}, w.now)
+	for _, n := range plan.Stopped {
+		w.stops += n
+	}
 	for _, e := range plan.Events {
 		w.log = append(w.log, e.Reason+": "+e.Note)
 	}
@@ -279,6 +285,64 @@ func TestWaitsForAPodThatIsNotReadyAndTellsSo(t *testing.T) {
 	w.pods[1] = w.newPod("StatefulSet/store", "store-1") // somebody deleted it
 	w.steps(200)
 	w.expect(`RotationStopped: "store-1" is not ready; no other pod is replaced until it is`)
+	if w.stops != 1 {
+		t.Errorf("%d stops are counted", w.stops)
+	}
+}
+
+func TestWaitsForAPodThatSomebodyElseEndsAndTellsSo(t *testing.T) {
+	w := rotated(t, "StatefulSet/store", 2)
+	w.pods[1].Ending, w.pods[1].Ends = true, w.now.Add(100*time.Second)
+	w.steps(150)
+	w.expect()
+	w.steps(50)
+	w.expect(`RotationStopped: "store-1" does not end; no other pod is replaced until it has`)
+}
+
+// What the leader before has begun counts for the limit.
+func TestANewLeaderCountsWhatIsInProgress(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.add(fmt.Sprintf("Deployment/app%d", i), 3, nil)
+	}
+	w.steps(20)
+	w.rotate(renewed(t) + w.ca)
+	w.slow = 30
+	for w.stale() > 0 {
+		w.steps(15)
+		w.planner = &Planner{Limits: w.planner.Limits}
+		w.steps(40)
+	}
+	if w.atOnce["all"] != 3 {
+		t.Errorf("%d at once", w.atOnce["all"])
+	}
+}
+
+func TestTellsThoseThatWaitForStoppedOnes(t *testing.T) {
+	w := newWorld(t)
+	for i := range 4 {
+		w.add(fmt.Sprintf("StatefulSet/app%d", i), 1, nil)
+	}
+	w.steps(20)
+	w.rotate(renewed(t) + w.ca)
+	w.slow = -1
+	w.steps(300)
+	if n := len(w.log); n != 7 || w.log[6] != "RotationWaiting: no pod is replaced: the replacements in shop/StatefulSet/app0, shop/StatefulSet/app1, shop/StatefulSet/app2 stopped, and no more are begun until one of them is mended" {
+		t.Errorf("%q", w.log)
+	}
+}
+
+// A pod that was created before its CA carries the one that was there when it started.
+func TestAPodThatDoesNotSayItsCA(t *testing.T) {
+	w := newWorld(t)
+	w.add("StatefulSet/store", 1, func(p *Pod) { p.SHA256, p.Started = "", start.Add(time.Second) })
+	w.add("StatefulSet/rule", 1, func(p *Pod) { p.SHA256 = "" }) // it has not started
+	w.changed = start
+	w.steps(50)
+	w.expect()
+	w.rotate(renewed(t) + w.ca)
+	w.steps(50)
+	w.expect("evict store-0")
 }
 
 func TestAStalePodThatIsNotReadyGoesFirst(t *testing.T) {
@@ -371,6 +435,7 @@ func TestACAThatChangesWhileThePlanIsMade(t *testing.T) {
 			}
 			return appeared, true
 		},
+		Changed:  func(string, settings.CA) time.Time { return w.changed },
 		Restarts: func(*Pod) bool { return true },
 	}, w.now)
 	if len(plan.Evict) > 0 || asked != 1 {

@@ -34,6 +34,8 @@ type Pod struct {
 	CA settings.CA
 	// SHA256 is that of the CA's file when the pod was created; empty where it was not known.
 	SHA256 string
+	// Started is when the first of its containers that run did so; zero where none runs.
+	Started time.Time
 	// Ready, Ending and Finished tell how it is; a finished pod runs no more.
 	Ready, Ending, Finished bool
 	// Ends is when one that is ending has to have ended.
@@ -63,6 +65,7 @@ func reduce(object any) (*Pod, bool) {
 		Workload:       workloadOf(p, owner),
 		CA:             ca,
 		SHA256:         p.Annotations[v1alpha1.CASHA256],
+		Started:        started(p),
 		Ready:          isReady(p),
 		Ending:         p.DeletionTimestamp != nil,
 		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
@@ -96,6 +99,16 @@ func workloadOf(p *corev1.Pod, owner *metav1.OwnerReference) string {
 		}
 	}
 	return owner.Kind + "/" + owner.Name
+}
+
+func started(p *corev1.Pod) time.Time {
+	var first time.Time
+	for i := range p.Status.ContainerStatuses {
+		if running := p.Status.ContainerStatuses[i].State.Running; running != nil && (first.IsZero() || running.StartedAt.Time.Before(first)) {
+			first = running.StartedAt.Time
+		}
+	}
+	return first
 }
 
 func isReady(p *corev1.Pod) bool {
