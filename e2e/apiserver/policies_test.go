@@ -415,7 +415,7 @@ func TestPolicyTellsOfItsCA(t *testing.T) {
 		"valid":        {certificate(t, true, nextYear), "secret: {name: s3-tls-cert, key: a.crt}", "Valid", `secret "s3-tls-cert" is valid in 1 namespace`},
 		"expired":      {certificate(t, true, time.Now().AddDate(0, 0, -2)), "secret: {name: s3-tls-cert, key: b.crt}", "Expired", `certificate 1 (S3 CA) expired on`},
 		"expires soon": {certificate(t, true, time.Now().AddDate(0, 0, 5)), "secret: {name: s3-tls-cert, key: c.crt}", "ExpiresSoon", `certificate 1 (S3 CA) expires on`},
-		"a leaf":       {certificate(t, false, nextYear), "secret: {name: s3-tls-cert, key: d.crt}", "Invalid", `certificate 1 (S3 CA) is no CA`},
+		"a leaf":       {certificate(t, false, nextYear), "secret: {name: s3-tls-cert, key: d.crt}", "Invalid", `certificate 1 (S3 CA) is self-signed and no CA`},
 		"not pem":      {[]byte("planted"), "secret: {name: s3-tls-cert, key: e.crt}", "Invalid", `it holds no PEM certificate`},
 		"missing":      {nil, "secret: {name: s3-tls-cert, key: f.crt}", "Missing", `no namespace that the policy selects holds secret "s3-tls-cert"; pods wait for it`},
 		"not allowed":  {nil, "configMap: {name: storage-ca}", "NotAllowed", `the injector has no right to watch configMap "storage-ca"; give it get, list and watch of that name`},

@@ -88,6 +88,9 @@ func (k *keeper) turn(ctx context.Context) (unready int) {
 			unready++
 			found.Status.Phase = corev1.PodRunning
 			found.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+			found.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: found.Spec.Containers[0].Name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}},
+			}}
 			err = k.c.Status().Update(ctx, found)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -236,4 +239,33 @@ func TestRotationByNamespaceAndPolicy(t *testing.T) {
 	}
 	putCA(t, c, byPolicy, append(renewed, old...))
 	expectRotated(t, kept[0], shaOf(append(renewed, old...)))
+}
+
+// A pod that does not say its CA is replaced when the CA changed after it started, and not
+// before; here it started with a file without a certificate.
+func TestRotationOfPodsThatDoNotSayTheirCA(t *testing.T) {
+	c, _ := newClient(t)
+	namespace := newNamespace(t, c, nil, nil)
+	putCA(t, c, namespace, []byte("to be filled in"))
+	time.Sleep(2 * time.Second) // times are in whole seconds
+	store := keep(t, c, namespace, "store", 2, restart)
+	before, said := store.uids(t, "")
+	if said != 2 {
+		t.Fatalf("%d of 2 pods say no CA", said)
+	}
+	labelled := &corev1.Secret{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "s3-tls-cert"}, labelled); err != nil {
+		t.Fatal(err)
+	}
+	labelled.Labels = map[string]string{"team": "storage"}
+	if err := c.Update(t.Context(), labelled, client.FieldOwner("labels")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(15 * time.Second) // more than a CA has to be unchanged before the first pod goes
+	if after, _ := store.uids(t, ""); !sameKeys(after, before) {
+		t.Error("pods were replaced though their CA did not change")
+	}
+	good := certificate(t, true, inAYear())
+	putCA(t, c, namespace, good)
+	expectRotated(t, store, shaOf(good))
 }

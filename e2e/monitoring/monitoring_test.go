@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
@@ -202,12 +204,19 @@ func TestAlertsAskForMetricsThatAreThere(t *testing.T) {
 	}
 }
 
-// The dashboard loads as it is: it chooses its data source itself, and each query is
+// The dashboard loads as it is: Grafana's own types read it whole, it chooses its data source itself, and each query is
 // PromQL about metrics that are there.
 func TestDashboard(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(folder, "dashboard.json"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	plugins.RegisterDefaultPlugins()
+	var schema grafana.Dashboard
+	for _, err := range []error{schema.UnmarshalJSONStrict(data), schema.Validate()} {
+		if err != nil && err.Error() != "" { // an empty list of errors is not nil
+			t.Errorf("it is not what Grafana's schema says:\n%v", err)
+		}
 	}
 	var dashboard struct {
 		UID        string           `json:"uid"`
