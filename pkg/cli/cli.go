@@ -20,8 +20,12 @@ const (
 	ExitError = 2
 )
 
-// errRefused ends a command whose findings are printed already.
-var errRefused = errors.New("refused")
+// errRefused ends a command whose findings are printed already, errUnchecked one that could not check
+// something, and told so.
+var (
+	errRefused   = errors.New("refused")
+	errUnchecked = errors.New("not checked")
+)
 
 // Streams are where a command reads and writes, and its clock.
 type Streams struct {
@@ -41,6 +45,8 @@ func Run(args []string, streams Streams) int {
 		return ExitOK
 	case errors.Is(err, errRefused):
 		return ExitFindings
+	case errors.Is(err, errUnchecked):
+		return ExitError
 	default:
 		printError(streams.Err, err)
 		return ExitError
@@ -51,8 +57,8 @@ func newRoot(streams Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-s3_tls",
 		Short: "Give pods the CA of their S3 storage",
-		Long: `Give pods the CA of their S3 storage, as the s3-tls-injector webhook does,
-but offline: from files, to files.`,
+		Long: `Give pods the CA of their S3 storage, as the s3-tls-injector webhook does, and find out
+why storage is not trusted.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl s3-tls"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -60,7 +66,7 @@ but offline: from files, to files.`,
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams), newFetchCA(streams))
+	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams), newFetchCA(streams), newDoctor(streams), newStatus(streams))
 	return root
 }
 

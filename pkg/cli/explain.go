@@ -15,30 +15,49 @@ import (
 )
 
 func newExplain(streams Streams) *cobra.Command {
-	in := &input{}
+	in, live := &input{}, newAccess()
 	cmd := &cobra.Command{
-		Use:   "explain -f FILE|DIR|-",
+		Use:   "explain POD | TYPE/NAME | -f FILE|DIR|-",
 		Short: "Say for each container what is done, and which rule decided it",
-		Long: `Say for each container what is done, and which rule decided it.
+		Long: `Say for each container what is done, and which rule decided it: of manifests, or of a pod or workload
+in a cluster, with its namespace, the policies and the CA as the webhook sees them. Of a pod that is there it says
+what differs from what would be done if it were created now.
 
 Exit status: 0, 1 where a manifest is refused, 2 where one cannot be read.`,
 		Example: `  # Why is this pod not injected?
+  kubectl s3-tls explain -n monitoring thanos-store-0
   kubectl s3-tls explain -f thanos.yaml
+
+  # What would be done with the pods of a workload?
+  kubectl s3-tls explain -n monitoring sts/thanos-store
 
   # In a labelled namespace
   kubectl s3-tls explain -f tempo.yaml --namespace-label s3-tls/inject=true`,
-		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return runExplain(in, streams) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				a, err := in.decide(streams)
+				if err != nil {
+					return err
+				}
+				return a.explain(streams)
+			}
+			if err := onlyLive(cmd.Flags()); err != nil {
+				return err
+			}
+			a, err := decideLive(cmd.Context(), live, args, streams)
+			if err != nil {
+				return err
+			}
+			return a.explain(streams)
+		},
 	}
+	cmd.ValidArgsFunction = live.completePods
 	in.addFlags(cmd.Flags())
+	live.addFlagsBeside(cmd.Flags())
 	return cmd
 }
 
-func runExplain(in *input, streams Streams) error {
-	a, err := in.decide(streams)
-	if err != nil {
-		return err
-	}
+func (a *answers) explain(streams Streams) error {
 	for _, note := range a.notes {
 		fmt.Fprintln(streams.Err, note)
 	}
@@ -75,6 +94,9 @@ func (it item) explain(out io.Writer) error {
 	if it.result.Settings != nil {
 		row("CA", it.caText())
 		row("containers", it.result.ContainerRule)
+	}
+	for _, line := range it.present() {
+		row("now", line)
 	}
 	for _, hint := range it.hints() {
 		row("hint", hint)

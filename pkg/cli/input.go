@@ -51,6 +51,10 @@ type item struct {
 	result    inject.Result
 	// policies say how each of them stands to the pod.
 	policies []string
+	// live says that it is an object of a cluster.
+	live bool
+	// sha256 is that of the CA that is there now; empty where it is not known.
+	sha256 string
 }
 
 // answers holds everything that was read and decided.
@@ -104,7 +108,7 @@ func (i *input) decide(streams Streams) (*answers, error) {
 				ClaimTemplates:   t.ClaimTemplates,
 				CA:               lookUpCA,
 			}
-			a.items = append(a.items, item{t, namespace, inject.Decide(in), inject.ExplainPolicies(in)})
+			a.items = append(a.items, item{Template: t, namespace: namespace, result: inject.Decide(in), policies: inject.ExplainPolicies(in)})
 		}
 	}
 	a.tellCA(lookUpCA)

@@ -11,6 +11,9 @@ import (
 
 // at names a template to the user: thanos.yaml#2 StatefulSet/thanos-store.
 func (it item) at() string {
+	if it.live {
+		return it.Kind + "/" + it.Name
+	}
 	return fmt.Sprintf("%s#%d %s/%s", it.Document.File, it.Document.Number, it.Kind, it.Name)
 }
 

@@ -45,6 +45,15 @@ type Chain []*x509.Certificate
 
 // Fetch takes the certificates of a server, whoever it is.
 func Fetch(ctx context.Context, a Address) (Chain, error) {
+	state, err := handshake(ctx, a)
+	if err != nil {
+		return nil, explain(a, err)
+	}
+	return state.PeerCertificates, nil
+}
+
+// handshake shakes hands with a server, whoever it is, and says no more.
+func handshake(ctx context.Context, a Address) (tls.ConnectionState, error) {
 	dialer := tls.Dialer{Config: &tls.Config{
 		ServerName:         serverName(a.Name),
 		InsecureSkipVerify: true, //nolint:gosec // what it sends is what is judged
@@ -52,10 +61,10 @@ func Fetch(ctx context.Context, a Address) (Chain, error) {
 	}}
 	connection, err := dialer.DialContext(ctx, "tcp", a.HostPort)
 	if err != nil {
-		return nil, explain(a, err)
+		return tls.ConnectionState{}, err
 	}
-	defer func() { _ = connection.Close() }()                             // everything is said
-	return connection.(*tls.Conn).ConnectionState().PeerCertificates, nil //nolint:forcetypeassert // as its documentation says
+	defer func() { _ = connection.Close() }()            // everything is said
+	return connection.(*tls.Conn).ConnectionState(), nil //nolint:forcetypeassert // as its documentation says
 }
 
 // serverName is what is asked for: an address is none.
@@ -138,13 +147,7 @@ func signedItself(c *x509.Certificate) bool {
 
 // Trust returns why a client that trusts a CA alone does not trust the chain for a name.
 func (c Chain) Trust(ca *x509.Certificate, name string, now time.Time) error {
-	roots, others := x509.NewCertPool(), x509.NewCertPool()
-	roots.AddCert(ca)
-	for _, certificate := range c[1:] {
-		others.AddCert(certificate)
-	}
-	_, err := c[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, DNSName: name, CurrentTime: now})
-	return err
+	return c.TrustBy([]*x509.Certificate{ca}, name, now)
 }
 
 // Names returns the names and addresses that a certificate is for.

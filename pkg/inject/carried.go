@@ -84,3 +84,33 @@ func (p *Pod) mountsFile(volume, file string) (mounted, named bool) {
 	}
 	return mounted, named
 }
+
+// FileIn returns where a container has the file of a CA mounted; nothing where it has not.
+func (p *Pod) FileIn(container string, of settings.CA) string {
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		ca, file := sourceOf(v)
+		if file == "" || ca != of {
+			continue
+		}
+		for _, c := range p.allContainers() {
+			for j := range c.VolumeMounts {
+				if m := &c.VolumeMounts[j]; c.Name == container && m.Name == v.Name && m.SubPath == file {
+					return m.MountPath
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// Clients returns the names of the containers that are known as S3 clients.
+func (p *Pod) Clients() []string {
+	var found []string
+	for _, c := range p.allContainers() {
+		if s3client.IsClient(c.recognisable(), p.nameLabel()) {
+			found = append(found, c.Name)
+		}
+	}
+	return found
+}

@@ -1,0 +1,390 @@
+package collect
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/storageconfig"
+)
+
+// Kinds are the kinds of objects that a scope can name.
+func Kinds() []string {
+	return []string{"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"}
+}
+
+// template is what creates pods.
+type template struct {
+	kind, namespace, name string
+	annotations           map[string]string
+	pods                  corev1.PodTemplateSpec
+	claims                []string
+	selector              *metav1.LabelSelector
+	// failed is what its status says of pods that are not created.
+	failed string
+}
+
+func (t *template) workload() string { return t.kind + "/" + t.name }
+
+// lookAtPods looks at the pods and workloads that the scope is about.
+func (r *run) lookAtPods(ctx context.Context) error {
+	selector := r.scope.Selector
+	if selector == nil {
+		selector = labels.Everything()
+	}
+	if r.scope.Kind == "Pod" {
+		pod, err := r.Client.CoreV1().Pods(r.scope.Namespace).Get(ctx, r.scope.Name, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("pod %q in namespace %q: %w", r.scope.Name, r.scope.Namespace, err)
+		}
+		r.addPod(ctx, pod, true)
+		return nil
+	}
+	named := r.scope.Kind != ""
+	if named {
+		t, err := r.template(ctx, r.scope.Kind, r.scope.Namespace, r.scope.Name)
+		if err != nil {
+			return fmt.Errorf("%s %q in namespace %q: %w", r.scope.Kind, r.scope.Name, r.scope.Namespace, err)
+		}
+		r.addWorkload(ctx, t, true)
+		if t.selector != nil {
+			if selector, err = metav1.LabelSelectorAsSelector(t.selector); err != nil {
+				return err
+			}
+		}
+	} else if err := r.lookAtWorkloads(ctx, selector); err != nil {
+		return err
+	}
+	pods, err := r.Client.CoreV1().Pods(r.scope.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return fmt.Errorf("list pods: %w", err)
+	}
+	for i := range pods.Items {
+		r.addPod(ctx, &pods.Items[i], named || r.scope.Selector != nil)
+	}
+	return nil
+}
+
+// lookAtWorkloads looks at all workloads of the scope; of a selector at those whose pods have its
+// labels.
+func (r *run) lookAtWorkloads(ctx context.Context, selector labels.Selector) error {
+	apps, all := r.Client.AppsV1(), metav1.ListOptions{}
+	var templates []*template
+	deployments, err := apps.Deployments(r.scope.Namespace).List(ctx, all)
+	if err != nil {
+		return fmt.Errorf("list Deployments: %w", err)
+	}
+	for i := range deployments.Items {
+		templates = append(templates, ofDeployment(&deployments.Items[i]))
+	}
+	sets, err := apps.StatefulSets(r.scope.Namespace).List(ctx, all)
+	if err != nil {
+		return fmt.Errorf("list StatefulSets: %w", err)
+	}
+	for i := range sets.Items {
+		templates = append(templates, ofStatefulSet(&sets.Items[i]))
+	}
+	daemons, err := apps.DaemonSets(r.scope.Namespace).List(ctx, all)
+	if err != nil {
+		return fmt.Errorf("list DaemonSets: %w", err)
+	}
+	for i := range daemons.Items {
+		templates = append(templates, ofDaemonSet(&daemons.Items[i]))
+	}
+	crons, err := r.Client.BatchV1().CronJobs(r.scope.Namespace).List(ctx, all)
+	if err != nil {
+		return fmt.Errorf("list CronJobs: %w", err)
+	}
+	for i := range crons.Items {
+		o := &crons.Items[i]
+		templates = append(templates, &template{kind: "CronJob", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.JobTemplate.Spec.Template})
+	}
+	for _, t := range templates {
+		if selector.Matches(labels.Set(t.pods.Labels)) {
+			r.addWorkload(ctx, t, false)
+		}
+	}
+	return nil
+}
+
+func ofDeployment(o *appsv1.Deployment) *template {
+	t := &template{kind: "Deployment", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+	for _, c := range o.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			t.failed = c.Message
+		}
+	}
+	return t
+}
+
+func ofStatefulSet(o *appsv1.StatefulSet) *template {
+	t := &template{kind: "StatefulSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+	for i := range o.Spec.VolumeClaimTemplates {
+		t.claims = append(t.claims, o.Spec.VolumeClaimTemplates[i].Name)
+	}
+	return t
+}
+
+func ofDaemonSet(o *appsv1.DaemonSet) *template {
+	return &template{kind: "DaemonSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+}
+
+// template reads one workload.
+func (r *run) template(ctx context.Context, kind, namespace, name string) (*template, error) {
+	get := metav1.GetOptions{}
+	switch kind {
+	case "Deployment":
+		o, err := r.Client.AppsV1().Deployments(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return ofDeployment(o), nil
+	case "StatefulSet":
+		o, err := r.Client.AppsV1().StatefulSets(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return ofStatefulSet(o), nil
+	case "DaemonSet":
+		o, err := r.Client.AppsV1().DaemonSets(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return ofDaemonSet(o), nil
+	case "ReplicaSet":
+		o, err := r.Client.AppsV1().ReplicaSets(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}, nil
+	case "Job":
+		o, err := r.Client.BatchV1().Jobs(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}, nil
+	case "CronJob":
+		o, err := r.Client.BatchV1().CronJobs(namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, err
+		}
+		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.JobTemplate.Spec.Template}, nil
+	}
+	return nil, errUnknownKind
+}
+
+// addWorkload adds a workload; one that is not named, only where it concerns us.
+func (r *run) addWorkload(ctx context.Context, t *template, named bool) {
+	if r.workloads[t.namespace+"/"+t.workload()] != nil {
+		return
+	}
+	pod := corev1.Pod{ObjectMeta: t.pods.ObjectMeta, Spec: t.pods.Spec}
+	d, _ := r.decide(ctx, inject.View(&pod), t.namespace, t.claims)
+	w := &doctor.Workload{
+		Namespace: t.namespace, Name: t.workload(), Decision: d,
+		Annotations: doctor.Ours(t.annotations), TemplateAnnotations: doctor.Ours(t.pods.Annotations), TemplateLabels: doctor.Ours(t.pods.Labels),
+	}
+	if concerns := len(d.Clients) > 0 || d.Source != "" || w.Annotations != nil || w.TemplateAnnotations != nil || w.TemplateLabels != nil; !concerns && !named {
+		return
+	}
+	w.CreateFailed = ours(t.failed)
+	if t.failed == "" {
+		w.CreateFailed = r.createFailed(ctx, t)
+	}
+	r.workloads[t.namespace+"/"+t.workload()] = w
+}
+
+// createFailed reads from events what the API server said of a pod that was not created.
+func (r *run) createFailed(ctx context.Context, t *template) string {
+	if t.kind == "CronJob" || t.kind == "Deployment" {
+		return "" // which creates no pods itself
+	}
+	list, err := r.Client.CoreV1().Events(t.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=" + t.name + ",involvedObject.kind=" + t.kind})
+	if err != nil {
+		r.gap(doctor.Target{Namespace: t.namespace, Object: t.workload()}, "its events", err)
+		return ""
+	}
+	var last *corev1.Event
+	for i := range list.Items {
+		if e := &list.Items[i]; last == nil || last.LastTimestamp.Time.Before(e.LastTimestamp.Time) {
+			last = e
+		}
+	}
+	const recent = 10 * 60 // seconds
+	if last == nil || r.snapshot.Taken.Sub(last.LastTimestamp.Time).Seconds() > recent {
+		return ""
+	}
+	return ours(last.Message)
+}
+
+// ours returns a message of the API server where it is about the injector's webhook.
+func ours(message string) string {
+	if !strings.Contains(message, "inject.s3-tls") {
+		return ""
+	}
+	return message
+}
+
+// addPod adds a pod, with its workload; one that is not named, only where it concerns us.
+func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		if !named {
+			return
+		}
+	}
+	view := inject.View(p)
+	d, result := r.decide(ctx, view, p.Namespace, nil)
+	pod := &doctor.Pod{
+		Namespace: p.Namespace, Name: p.Name, Workload: r.workloadOf(ctx, p), Created: p.CreationTimestamp.UTC(), Ready: isReady(p),
+		InjectedBy: p.Annotations[v1alpha1.InjectedBy], SHA256: p.Annotations[v1alpha1.CASHA256], Labels: doctor.Ours(p.Labels), Decision: d,
+	}
+	if concerns := pod.InjectedBy != "" || d.Source != "" || len(d.Clients) > 0; !concerns && !named {
+		return
+	}
+	if carried, ok := view.CarriedCA(); ok && pod.InjectedBy != "" {
+		pod.CA = &carried
+	} else if result.Settings != nil {
+		pod.CA = &result.Settings.CA
+	}
+	if pod.CA != nil {
+		if found := r.ca(ctx, p.Namespace, *pod.CA); found != nil {
+			pod.Stale = pod.InjectedBy != "" && pod.SHA256 != "" && found.Judgement.SHA256 != "" && pod.SHA256 != found.Judgement.SHA256
+		}
+	}
+	for _, list := range [][]inject.Container{view.Spec.InitContainers, view.Spec.Containers} {
+		for i := range list {
+			if c := &list[i]; slices.Contains(d.Clients, c.Name) || slices.Contains(result.Chosen, c.Name) {
+				pod.Clients = append(pod.Clients, r.client(ctx, pod, &view, c))
+			}
+		}
+	}
+	r.snapshot.Pods = append(r.snapshot.Pods, pod)
+}
+
+// workloadOf names what a pod belongs to, and adds it.
+func (r *run) workloadOf(ctx context.Context, p *corev1.Pod) string {
+	owner := metav1.GetControllerOfNoCopy(p)
+	if owner == nil {
+		return "Pod/" + p.Name
+	}
+	name := owner.Kind + "/" + owner.Name
+	if hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; hash != "" && owner.Kind == "ReplicaSet" {
+		if deployment, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
+			name = "Deployment/" + deployment
+		}
+	}
+	kind, object, _ := strings.Cut(name, "/")
+	if r.workloads[p.Namespace+"/"+name] != nil || kind == "ReplicaSet" || kind == "Job" {
+		return name
+	}
+	t, err := r.template(ctx, kind, p.Namespace, object)
+	switch {
+	case err == nil:
+		r.addWorkload(ctx, t, true)
+	case err != errUnknownKind && !apierrors.IsNotFound(err): //nolint:errorlint // it is never wrapped
+		r.gap(doctor.Target{Namespace: p.Namespace, Object: name}, "its pod template", err)
+	}
+	return name
+}
+
+func isReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// client looks at an S3 client: where its CA is, what its configuration and its log say.
+func (r *run) client(ctx context.Context, pod *doctor.Pod, view *inject.Pod, c *inject.Container) doctor.Client {
+	client := doctor.Client{Container: c.Name}
+	if pod.CA != nil {
+		client.File = view.FileIn(c.Name, *pod.CA)
+	}
+	if !r.scope.Deep {
+		return client
+	}
+	for _, source := range sourcesOf(view, c) {
+		client.Configs = append(client.Configs, r.config(ctx, pod, c, &source)...)
+	}
+	client.LogErrors = r.logErrors(ctx, pod, c.Name)
+	return client
+}
+
+// config reads a configuration; none where it cannot be seen.
+func (r *run) config(ctx context.Context, pod *doctor.Pod, c *inject.Container, from *source) []doctor.Config {
+	at := doctor.Target{Namespace: pod.Namespace, Object: pod.Workload, Pods: []string{pod.Name}}
+	if from.why != "" {
+		r.snapshot.Gaps = append(r.snapshot.Gaps, doctor.Gap{
+			Target: at, What: fmt.Sprintf("the configuration of %s (--%s)", c.Name, from.flag), Why: from.why,
+			Fix: "kubectl s3-tls doctor --endpoint HOST:PORT checks an endpoint all the same",
+		})
+		return nil
+	}
+	config := doctor.Config{Place: from.place(), Complete: !hasS3Flag(c)}
+	file := []byte(from.text)
+	if from.kind != "" {
+		o := r.object(ctx, from.kind, pod.Namespace, from.name)
+		if o.err != nil {
+			return nil // it is told
+		}
+		var there bool
+		if file, there = o.data[from.key]; !there {
+			config.Missing = true
+			return []doctor.Config{config}
+		}
+	}
+	storages, err := storageconfig.Parse(file)
+	if err != nil {
+		config.Invalid = true
+		return []doctor.Config{config}
+	}
+	for _, s := range storages {
+		config.Storages = append(config.Storages, doctor.Storage{Storage: s, CAFileMounted: s.CAFile != "" && mounted(c, s.CAFile)})
+	}
+	return []doctor.Config{config}
+}
+
+// logKinds are what clients say of TLS that fails.
+//
+//nolint:gochecknoglobals // a constant
+var logKinds = []string{
+	"x509: certificate signed by unknown authority", "x509: certificate has expired or is not yet valid", "x509: certificate is valid for",
+	"x509: cannot validate certificate", "server gave HTTP response to HTTPS client", "Client sent an HTTP request to an HTTPS server",
+	"first record does not look like a TLS handshake", "remote error: tls:",
+}
+
+// logErrors counts what the log of a container says of TLS. No line of it is kept.
+func (r *run) logErrors(ctx context.Context, pod *doctor.Pod, container string) map[string]int {
+	lines, hour := int64(500), int64(3600)
+	stream, err := r.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: container, TailLines: &lines, SinceSeconds: &hour,
+	}).Stream(ctx)
+	if err != nil {
+		return nil // a container that does not run has none
+	}
+	defer stream.Close()
+	var counts map[string]int
+	scanner := bufio.NewScanner(stream)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		for _, kind := range logKinds {
+			if strings.Contains(scanner.Text(), kind) {
+				if counts == nil {
+					counts = map[string]int{}
+				}
+				counts[kind]++
+			}
+		}
+	}
+	return counts
+}
