@@ -2,16 +2,21 @@
 package main
 
 import (
+	"context"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/cli"
 )
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	os.Exit(cli.Run(os.Args[1:], cli.Streams{
+	os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{
 		In:    os.Stdin,
 		Out:   os.Stdout,
 		Err:   os.Stderr,

@@ -29,7 +29,7 @@ import (
 func tool(t *testing.T, args ...string) (stdout string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	status := cli.Run(args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errOut, Now: time.Now})
+	status := cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errOut, Now: time.Now})
 	if status == cli.ExitError {
 		t.Fatalf("kubectl-s3_tls %v: %s", args, &errOut)
 	}

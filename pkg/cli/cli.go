@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,11 +37,11 @@ type Streams struct {
 	Now   func() time.Time
 }
 
-// Run runs the command line and returns the exit status.
-func Run(args []string, streams Streams) int {
+// Run runs the command line until ctx ends, and returns the exit status.
+func Run(ctx context.Context, args []string, streams Streams) int {
 	root := newRoot(streams)
 	root.SetArgs(args)
-	switch err := root.Execute(); {
+	switch err := root.ExecuteContext(ctx); {
 	case err == nil:
 		return ExitOK
 	case errors.Is(err, errRefused):

@@ -13,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor/collect"
 )
@@ -52,6 +53,7 @@ func (a *access) collector(streams Streams) (*collect.Collector, error) {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	config.QPS, config.Burst = 100, 200
+	config.WarningHandler = rest.NoWarnings{} // what is said of the pod of a dry run concerns nobody
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err

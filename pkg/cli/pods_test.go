@@ -85,7 +85,7 @@ type entry struct {
 
 func run(stdin string, args ...string) (status int, stdout, stderr string) {
 	var out, errOut bytes.Buffer
-	status = cli.Run(args, cli.Streams{
+	status = cli.Run(context.Background(), args, cli.Streams{
 		In: strings.NewReader(stdin), Out: &out, Err: &errOut,
 		Now: func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
 	})

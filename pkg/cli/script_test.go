@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kubectl-s3_tls": func() {
-			os.Exit(cli.Run(os.Args[1:], cli.Streams{
+			os.Exit(cli.Run(context.Background(), os.Args[1:], cli.Streams{
 				In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Color: os.Getenv("COLOR") != "",
 				Now: func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
 			}))

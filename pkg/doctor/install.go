@@ -122,10 +122,15 @@ func (in *Install) checkTrial() []Finding {
 func (s *Snapshot) checkPolicies() []Finding {
 	var found []Finding
 	for _, p := range s.Policies {
-		if p.Ready == "False" {
-			found = append(found, newFinding(PolicyNotReady, Target{Object: "InjectionPolicy/" + p.Name}, "it is not in effect: "+p.ReadyMessage,
-				"kubectl describe injectionpolicy "+p.Name))
+		why := p.ReadyMessage
+		switch p.Ready {
+		case "True", "Unknown":
+			continue
+		case "":
+			why = "no replica of the injector has looked at it"
 		}
+		found = append(found, newFinding(PolicyNotReady, Target{Object: "InjectionPolicy/" + p.Name}, "it is not in effect: "+why,
+			"kubectl describe injectionpolicy "+p.Name))
 	}
 	return found
 }

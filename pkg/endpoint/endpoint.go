@@ -78,7 +78,6 @@ func serverName(name string) string {
 // explain says what a failed connection means.
 func explain(a Address, err error) error {
 	var noTLS tls.RecordHeaderError
-	var alert tls.AlertError
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &noTLS):
@@ -87,10 +86,16 @@ func explain(a Address, err error) error {
 		return fmt.Errorf("the name %s is not known here: %w", a.Name, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s does not answer; look at address, port and firewall", a.HostPort)
-	case errors.As(err, &alert):
+	case isAlert(err):
 		return fmt.Errorf("%s ends the handshake: %w", a.HostPort, err)
 	}
 	return fmt.Errorf("connect to %s: %w", a.HostPort, err)
+}
+
+// isAlert tells whether the server ended the handshake.
+func isAlert(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
 // Kind tells what the topmost certificate of a chain is.

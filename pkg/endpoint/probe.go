@@ -76,7 +76,6 @@ func Ask(ctx context.Context, a Address, from string, now time.Time) Probe {
 
 func classify(err error) Failure {
 	var noTLS tls.RecordHeaderError
-	var alert tls.AlertError
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
@@ -90,7 +89,7 @@ func classify(err error) Failure {
 		return Refused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return TimedOut
-	case errors.As(err, &alert):
+	case isAlert(err):
 		return Handshake
 	}
 	return Unreached

@@ -215,15 +215,22 @@ func (r *run) readPolicies(ctx context.Context) {
 	}
 }
 
-// tryOut creates a pod that opts in, as a dry run.
+// tryOut creates a pod that opts in, as a dry run. Its settings are its own, so that those of its
+// namespace and the policies do not matter.
 func (r *run) tryOut(ctx context.Context) {
 	namespace := r.scope.Namespace
 	if namespace == "" || slices.Contains(r.exempt, namespace) {
 		namespace = metav1.NamespaceDefault
 	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "s3-tls-doctor-", Namespace: namespace, Annotations: map[string]string{v1alpha1.Inject: "true"}},
-		Spec:       restricted(corev1.Container{Name: "trial", Image: "s3-tls-injector/trial"}),
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "s3-tls-doctor-", Namespace: namespace, Annotations: map[string]string{
+			v1alpha1.Inject: "true", v1alpha1.Secret: "s3-tls-doctor", v1alpha1.Key: v1alpha1.DefaultKey, v1alpha1.Containers: v1alpha1.All,
+			v1alpha1.MountPath: v1alpha1.DefaultMountPath, v1alpha1.Env: v1alpha1.None, v1alpha1.OnRotation: "none",
+		}},
+		Spec: restricted(corev1.Container{Name: "trial", Image: "s3-tls-injector/trial"}),
+	}
+	if d, _ := r.decide(ctx, inject.View(pod), namespace, nil); d.Decision != inject.Injected {
+		return // the namespace or a policy is such that nothing is injected
 	}
 	created, err := r.Client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	trial := &doctor.Trial{Namespace: namespace}
