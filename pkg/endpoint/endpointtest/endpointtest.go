@@ -117,6 +117,20 @@ func ServeHTTP(tb testing.TB) string {
 // ServeText starts a server that says something else than TLS or HTTP, and returns its address.
 func ServeText(tb testing.TB, greeting string) string {
 	tb.Helper()
+	return serve(tb, func(connection net.Conn) {
+		_, _ = io.WriteString(connection, greeting) // who has gone reads nothing
+		_, _ = io.Copy(io.Discard, connection)
+	})
+}
+
+// HangUp starts a server that ends every connection at once, and returns its address.
+func HangUp(tb testing.TB) string {
+	tb.Helper()
+	return serve(tb, func(net.Conn) {})
+}
+
+func serve(tb testing.TB, answer func(net.Conn)) string {
+	tb.Helper()
 	listener := listen(tb)
 	tb.Cleanup(func() { listener.Close() })
 	go func() {
@@ -127,8 +141,7 @@ func ServeText(tb testing.TB, greeting string) string {
 			}
 			go func() {
 				defer connection.Close()
-				_, _ = io.WriteString(connection, greeting) // who has gone reads nothing
-				_, _ = io.Copy(io.Discard, connection)
+				answer(connection)
 			}()
 		}
 	}()
