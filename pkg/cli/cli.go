@@ -32,6 +32,8 @@ var (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// Piped says that something is piped to In.
+	Piped bool
 	// Color says that Out is a terminal that shows colours.
 	Color bool
 	Now   func() time.Time
@@ -39,6 +41,9 @@ type Streams struct {
 
 // Run runs the command line until ctx ends, and returns the exit status.
 func Run(ctx context.Context, args []string, streams Streams) int {
+	if len(args) == 0 && streams.Piped {
+		args = functionArgs(&streams)
+	}
 	root := newRoot(streams)
 	root.SetArgs(args)
 	switch err := root.ExecuteContext(ctx); {
@@ -67,7 +72,7 @@ why storage is not trusted.`,
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams), newFetchCA(streams), newDoctor(streams), newStatus(streams))
+	root.AddCommand(newInject(streams), newExplain(streams), newExport(streams), newFetchCA(streams), newDoctor(streams), newStatus(streams), newKRM(streams))
 	return root
 }
 

@@ -74,7 +74,13 @@ func (i *input) decide(streams Streams) (*answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	policies, _, err := i.readPolicies(documents)
+	return i.decideAbout(documents, nil, streams)
+}
+
+// decideAbout decides about each pod template in the documents. Policies are in them and in others
+// beside them.
+func (i *input) decideAbout(documents, beside []*manifest.Document, streams Streams) (*answers, error) {
+	policies, _, err := i.readPolicies(slices.Concat(beside, documents))
 	if err != nil {
 		return nil, err
 	}
