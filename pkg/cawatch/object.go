@@ -1,10 +1,10 @@
 package cawatch
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"weak"
@@ -91,10 +91,12 @@ func (b *bundles) reduce(found any) (*object, bool) {
 func changed(managers []metav1.ManagedFieldsEntry) time.Time {
 	var last time.Time
 	for _, m := range managers {
-		if m.FieldsV1 == nil || m.Time == nil || !bytes.Contains(m.FieldsV1.Raw, []byte(`"f:data"`)) && !bytes.Contains(m.FieldsV1.Raw, []byte(`"f:binaryData"`)) {
+		if m.FieldsV1 == nil || m.Time == nil {
 			continue
 		}
-		if m.Time.After(last) {
+		fields := m.FieldsV1.GetRawString()
+		ofData := strings.Contains(fields, `"f:data"`) || strings.Contains(fields, `"f:binaryData"`)
+		if ofData && m.Time.After(last) {
 			last = m.Time.Time
 		}
 	}

@@ -44,7 +44,7 @@ func Run(ctx context.Context, args []string, streams Streams) int {
 	if len(args) == 0 && streams.Piped {
 		args = functionArgs(&streams)
 	}
-	root := newRoot(streams)
+	root := newRoot(streams) //nolint:contextcheck // commands are given it by cobra
 	root.SetArgs(args)
 	switch err := root.ExecuteContext(ctx); {
 	case err == nil:

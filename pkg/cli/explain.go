@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
@@ -34,27 +36,28 @@ Exit status: 0, 1 where a manifest is refused, 2 where one cannot be read.`,
   # In a labelled namespace
   kubectl s3-tls explain -f tempo.yaml --namespace-label s3-tls/inject=true`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				a, err := in.decide(streams)
-				if err != nil {
-					return err
-				}
-				return a.explain(streams)
-			}
-			if err := onlyLive(cmd.Flags()); err != nil {
-				return err
-			}
-			a, err := decideLive(cmd.Context(), live, args, streams)
-			if err != nil {
-				return err
-			}
-			return a.explain(streams)
+			return runExplain(cmd.Context(), cmd.Flags(), in, live, args, streams)
 		},
 	}
 	cmd.ValidArgsFunction = live.completePods
 	in.addFlags(cmd.Flags())
 	live.addFlagsBeside(cmd.Flags())
 	return cmd
+}
+
+func runExplain(ctx context.Context, flags *pflag.FlagSet, in *input, live *access, args []string, streams Streams) error {
+	var a *answers
+	err := onlyLive(flags)
+	switch {
+	case len(args) == 0:
+		a, err = in.decide(streams)
+	case err == nil:
+		a, err = decideLive(ctx, live, args, streams)
+	}
+	if err != nil {
+		return err
+	}
+	return a.explain(streams)
 }
 
 func (a *answers) explain(streams Streams) error {

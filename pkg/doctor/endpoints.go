@@ -129,7 +129,7 @@ func judgeChain(chain endpoint.Chain, p *endpoint.Probe, of *CA, now time.Time) 
 	if own.VerifyHostname(p.Name) != nil {
 		names := endpoint.Names(own)
 		if len(names) == 0 {
-			return EndpointName, "issue the storage's certificate with the name " + p.Name, fmt.Sprintf("its certificate is for no name, and not for %s", p.Name)
+			return EndpointName, "issue the storage's certificate with the name " + p.Name, "its certificate is for no name, and not for " + p.Name
 		}
 		return EndpointName, fmt.Sprintf("issue the storage's certificate for %s too, or reach it as %s", p.Name, names[0]),
 			fmt.Sprintf("its certificate is for %s, and not for %s", strings.Join(names, ", "), p.Name)

@@ -83,7 +83,7 @@ func (in *Install) checkServer(now time.Time) []Finding {
 	}
 	if chain, err := endpoint.ParseChain([]byte(in.Serving)); err == nil && len(chain) > 0 {
 		at := Target{Namespace: in.Namespace, Object: "Certificate/s3-tls-injector"}
-		fix := fmt.Sprintf("cmctl renew s3-tls-injector -n %s", in.Namespace)
+		fix := "cmctl renew s3-tls-injector -n " + in.Namespace
 		switch until := chain[0].NotAfter; {
 		case now.After(until):
 			found = append(found, newFinding(CertificateExpired, at, "the injector's certificate expired on "+date(until), fix))

@@ -33,14 +33,14 @@ type block struct {
 //nolint:gochecknoglobals // a table
 var blocks = slices.Concat(
 	[]block{{
-		path: []string{"config"}, when: typeIs("type", "s3"),
+		path: []string{"config"}, when: isS3("type"),
 		bucket: []string{"bucket"}, caFile: []string{"http_config.tls_config.ca_file"},
 		skipVerify: []string{"http_config.insecure_skip_verify"}, deadSkipVerify: "http_config.tls_config.insecure_skip_verify",
 	}},
 	// Tempo
 	[]block{
-		tempo("storage.trace.s3", typeIs("storage.trace.backend", "s3")),
-		tempo("overrides.user_configurable_overrides.client.s3", typeIs("overrides.user_configurable_overrides.client.backend", "s3")),
+		tempo("storage.trace.s3", isS3("storage.trace.backend")),
+		tempo("overrides.user_configurable_overrides.client.s3", isS3("overrides.user_configurable_overrides.client.backend")),
 	},
 	// Loki's own client, which the other one takes the place of
 	[]block{
@@ -55,7 +55,7 @@ var blocks = slices.Concat(
 		bucketClient("blocks_storage.s3", backend("blocks_storage"), "common.storage.s3"),
 		bucketClient("ruler_storage.s3", backend("ruler_storage"), "common.storage.s3"),
 		bucketClient("alertmanager_storage.s3", backend("alertmanager_storage"), "common.storage.s3"),
-		bucketClient("storage.s3", typeIs("storage.backend", "s3"), ""),
+		bucketClient("storage.s3", isS3("storage.backend"), ""),
 	},
 	// What is common to all, where nothing says more
 	[]block{common("common.storage.s3"), common("common.storage.object_store.s3")},
@@ -93,9 +93,9 @@ func common(path string) block {
 	}
 }
 
-// typeIs tells whether a setting has a value.
-func typeIs(path, value string) func(map[string]any) bool {
-	return func(root map[string]any) bool { return strings.EqualFold(text(root, path), value) }
+// isS3 tells whether a setting chooses S3.
+func isS3(path string) func(map[string]any) bool {
+	return func(root map[string]any) bool { return strings.EqualFold(text(root, path), "s3") }
 }
 
 // backend tells whether a block of Mimir or Cortex keeps its data in S3: by itself, by the common

@@ -56,7 +56,7 @@ func sourcesOf(pod *inject.Pod, c *inject.Container) []source {
 			s.flag = flag
 			found = append(found, s)
 		} else {
-			found = append(found, source{flag: flag, why: fmt.Sprintf("%s is in no Secret or ConfigMap of the pod", file)})
+			found = append(found, source{flag: flag, why: file + " is in no Secret or ConfigMap of the pod"})
 		}
 	}
 	return found

@@ -132,7 +132,7 @@ func HangUp(tb testing.TB) string {
 func serve(tb testing.TB, answer func(net.Conn)) string {
 	tb.Helper()
 	listener := listen(tb)
-	tb.Cleanup(func() { listener.Close() })
+	tb.Cleanup(func() { _ = listener.Close() }) // nothing is lost
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -152,7 +152,9 @@ func serve(tb testing.TB, answer func(net.Conn)) string {
 func Closed(tb testing.TB) string {
 	tb.Helper()
 	listener := listen(tb)
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		tb.Fatal(err)
+	}
 	return listener.Addr().String()
 }
 
