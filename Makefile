@@ -43,9 +43,10 @@ e2e-down: ## Remove that cluster and all that it made
 	hack/e2e.sh down
 
 .PHONY: fuzz
-fuzz: ## Fuzz the core, the judgement of CAs, the webhook and the editor of manifests, FUZZTIME each
+fuzz: ## Fuzz the core, the judgement of CAs, the reader of configurations, the webhook and the editor of manifests, FUZZTIME each
 	$(GO) test ./pkg/inject -run='^$$' -fuzz=FuzzDecide -fuzztime=$(FUZZTIME)
 	$(GO) test ./pkg/ca -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME)
+	$(GO) test ./pkg/storageconfig -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME)
 	$(GO) test ./pkg/manifest -run='^$$' -fuzz=FuzzApply -fuzztime=$(FUZZTIME)
 	$(GO) test ./webhook -run='^$$' -fuzz=FuzzServeHTTP -fuzztime=$(FUZZTIME)
 	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)
@@ -73,6 +74,10 @@ update: ## Rewrite the golden files of the tests
 .PHONY: lint
 lint: ## Run the linters, and check that generated files are up to date
 	hack/lint.sh
+
+.PHONY: krew
+krew: ## Build archives of kubectl s3-tls for every platform, and a manifest for krew, into dist/
+	hack/krew.sh dist $(VERSION)
 
 .PHONY: image
 image: ## Build the container image with docker
