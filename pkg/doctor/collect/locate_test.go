@@ -1,0 +1,54 @@
+package collect
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+)
+
+// Where the configuration of a container is, by its flags, mounts and variables.
+func TestSourcesOf(t *testing.T) {
+	secret := func(items ...corev1.KeyToPath) corev1.Volume {
+		return corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", Items: items}}}
+	}
+	configMap := corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}}}}
+	projected := corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+		{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}, Items: []corev1.KeyToPath{{Key: "other", Path: "other"}}}},
+		{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Items: []corev1.KeyToPath{{Key: "key", Path: "conf/a.yaml"}}}},
+	}}}}
+	for name, tt := range map[string]struct {
+		volume corev1.Volume
+		mounts []corev1.VolumeMount
+		env    []corev1.EnvVar
+		args   []string
+		want   string
+	}{
+		"a folder":                    {secret(), []corev1.VolumeMount{{Name: "v", MountPath: "/etc/thanos/"}}, nil, []string{"store", "--objstore.config-file=/etc/thanos/objstore.yml"}, "Secret s[objstore.yml]"},
+		"a subPath":                   {configMap, []corev1.VolumeMount{{Name: "v", MountPath: "/conf/tempo.yaml", SubPath: "tempo.yaml"}}, nil, []string{"-config.file=/conf/tempo.yaml"}, "ConfigMap c[tempo.yaml]"},
+		"an item":                     {secret(corev1.KeyToPath{Key: "key", Path: "a.yaml"}), []corev1.VolumeMount{{Name: "v", MountPath: "/conf"}}, nil, []string{"-config.file", "/conf/a.yaml"}, "Secret s[key]"},
+		"no such item":                {secret(corev1.KeyToPath{Key: "key", Path: "a.yaml"}), []corev1.VolumeMount{{Name: "v", MountPath: "/conf"}}, nil, []string{"-config.file=/conf/b.yaml"}, "--config.file: /conf/b.yaml is in no Secret or ConfigMap of the pod"},
+		"projected":                   {projected, []corev1.VolumeMount{{Name: "v", MountPath: "/x"}}, nil, []string{"-config.file=/x/conf/a.yaml"}, "Secret s[key]"},
+		"the longest mount":           {secret(), []corev1.VolumeMount{{Name: "data", MountPath: "/conf"}, {Name: "v", MountPath: "/conf/secret"}}, nil, []string{"-config.file=/conf/secret/a.yaml"}, "Secret s[a.yaml]"},
+		"the first of several":        {configMap, []corev1.VolumeMount{{Name: "v", MountPath: "/etc/loki"}}, nil, []string{"-config.file=/etc/loki/a.yaml,/etc/loki/b.yaml"}, "ConfigMap c[a.yaml]"},
+		"not mounted":                 {secret(), nil, nil, []string{"-config.file=/etc/tempo.yaml"}, "--config.file: /etc/tempo.yaml is in no Secret or ConfigMap of the pod"},
+		"text":                        {secret(), nil, nil, []string{"store", "--objstore.config=type: S3"}, "--objstore.config: type: S3"},
+		"a variable of a Secret":      {secret(), nil, []corev1.EnvVar{{Name: "O", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "o"}, Key: "k"}}}}, []string{"store", "--objstore.config=$(O)"}, "Secret o[k]"},
+		"a variable":                  {secret(), nil, []corev1.EnvVar{{Name: "O", Value: "type: S3"}}, []string{"store", "--objstore.config=$(O)"}, "--objstore.config: type: S3"},
+		"a variable without a source": {secret(), nil, nil, []string{"store", "--objstore.config=$(O)"}, "--objstore.config: the variable O that it names has no value that can be read"},
+		"nothing":                     {secret(), nil, nil, []string{"query"}, ""},
+	} {
+		pod := inject.Pod{Spec: inject.Spec{Volumes: []corev1.Volume{tt.volume}, Containers: []inject.Container{{Name: "c", Args: tt.args, VolumeMounts: tt.mounts, Env: tt.env}}}}
+		got := ""
+		for _, s := range sourcesOf(&pod, &pod.Spec.Containers[0]) {
+			got += s.place()
+			if s.text+s.why != "" {
+				got += ": " + s.text + s.why
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
