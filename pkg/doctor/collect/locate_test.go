@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,14 +41,15 @@ func TestSourcesOf(t *testing.T) {
 		"nothing":                     {secret(), nil, nil, []string{"query"}, ""},
 	} {
 		pod := inject.Pod{Spec: inject.Spec{Volumes: []corev1.Volume{tt.volume}, Containers: []inject.Container{{Name: "c", Args: tt.args, VolumeMounts: tt.mounts, Env: tt.env}}}}
-		got := ""
+		var told []string
 		for _, s := range sourcesOf(&pod, &pod.Spec.Containers[0]) {
-			got += s.place()
+			text := s.place()
 			if s.text+s.why != "" {
-				got += ": " + s.text + s.why
+				text += ": " + s.text + s.why
 			}
+			told = append(told, text)
 		}
-		if got != tt.want {
+		if got := strings.Join(told, "\n"); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
