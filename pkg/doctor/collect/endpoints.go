@@ -34,7 +34,7 @@ func (r *run) askEndpoints(ctx context.Context) {
 	if len(questions) == 0 {
 		return
 	}
-	r.Progress("asking %d endpoints", len(questions))
+	r.Progress("asking endpoints: %d", len(questions))
 	answers := make([]endpoint.Probe, len(questions))
 	failed := make([]error, len(questions))
 	var all sync.WaitGroup
