@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
@@ -30,7 +31,13 @@ func checkCAs(s *Snapshot) []Finding {
 
 func (c *CA) finding(p *Pod, problem ca.Problem) Finding {
 	place := c.Judgement.Place
-	f := newFinding(caCode(problem.ID), p.target(), fmt.Sprintf("%s: %s", place, problem.Text), c.fix(problem.ID))
+	fix := c.fix(problem.ID)
+	for i := range p.Clients {
+		if addresses := p.Clients[i].Addresses(); len(addresses) > 0 {
+			fix = strings.Replace(fix, "HOST:PORT", addresses[0], 1)
+		}
+	}
+	f := newFinding(caCode(problem.ID), p.target(), fmt.Sprintf("%s: %s", place, problem.Text), fix)
 	if problem.ID == ca.PrivateKey && c.Judgement.PrivateKey {
 		f.Severity = Error
 	}
