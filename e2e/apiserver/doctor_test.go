@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -466,7 +465,7 @@ func weakCA(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return selfSigned(t, key)
+	return selfSigned(t, key, true, inAYear())
 }
 
 // sha1CA is an intermediate CA whose signature names SHA-1.
@@ -487,19 +486,6 @@ func sha1CA(t *testing.T) []byte {
 	}
 	sha256WithRSA, sha1WithRSA := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"), []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05")
 	return certificatePEM(bytes.ReplaceAll(der, sha256WithRSA, sha1WithRSA))
-}
-
-func selfSigned(t *testing.T, key crypto.Signer) []byte {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Weak"}, NotBefore: time.Now(), NotAfter: inAYear(),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certificatePEM(der)
 }
 
 // statefulSet is one of a Thanos store.

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -390,6 +391,12 @@ func certificate(t *testing.T, isCA bool, notAfter time.Time) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return selfSigned(t, key, isCA, notAfter)
+}
+
+// selfSigned is a certificate that a key signed for itself, as PEM.
+func selfSigned(t *testing.T, key crypto.Signer, isCA bool, notAfter time.Time) []byte {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "S3 CA"}, NotBefore: notAfter.AddDate(-1, 0, 0), NotAfter: notAfter,
 		IsCA: isCA, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,

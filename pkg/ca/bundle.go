@@ -96,7 +96,9 @@ func (b *Bundle) NextExpiry(now time.Time) time.Time {
 		switch t := c.NotAfter; {
 		case !c.signs:
 		case now.After(t):
-			last = later(last, t)
+			if t.After(last) {
+				last = t
+			}
 		case next.IsZero() || t.Before(next):
 			next = t
 		}
@@ -105,13 +107,6 @@ func (b *Bundle) NextExpiry(now time.Time) time.Time {
 		return last
 	}
 	return next
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // Replaces tells whether the bundle has another CA in place of one that was good, so that

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -48,6 +49,14 @@ type Judgement struct {
 func Absent(place, text string) Judgement {
 	return Judgement{Place: place, Verdict: Missing, Problems: []Problem{{Absence, text}}}
 }
+
+// AbsentObject is the judgement where the object itself is not there: Secret s3-tls-cert.
+func AbsentObject(object, namespace string) Judgement {
+	return Absent(object, fmt.Sprintf("it is missing in namespace %q; create it there", namespace))
+}
+
+// AbsentKey is the judgement where the object lacks the key.
+func AbsentKey(place string) Judgement { return Absent(place, "the key is missing; put the CA there") }
 
 // Judge judges the bundle at a moment. place is where it was read.
 func (b *Bundle) Judge(place string, now time.Time) Judgement {

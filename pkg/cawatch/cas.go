@@ -5,7 +5,6 @@ package cawatch
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -232,12 +231,12 @@ func (c *CAs) follows(what settings.CA) *followed {
 // judge judges one key of an object; the object may be missing.
 func (o *object) judge(namespace string, what settings.CA, now time.Time) ca.Judgement {
 	if o == nil {
-		return ca.Absent(what.Kind.ObjectKind()+" "+what.Name, fmt.Sprintf("it is missing in namespace %q; create it there", namespace))
+		return ca.AbsentObject(what.Object(), namespace)
 	}
-	place := placeOf(what)
+	place := what.Place()
 	bundle := o.bundles[what.Key]
 	if bundle == nil {
-		return ca.Absent(place, "the key is missing; put the CA there")
+		return ca.AbsentKey(place)
 	}
 	judgement := bundle.Judge(place, now)
 	for _, key := range o.privateKeys {
@@ -246,11 +245,6 @@ func (o *object) judge(namespace string, what settings.CA, now time.Time) ca.Jud
 		}
 	}
 	return judgement
-}
-
-// placeOf names a CA to the user: Secret s3-tls-cert[ca.crt].
-func placeOf(what settings.CA) string {
-	return fmt.Sprintf("%s %s[%s]", what.Kind.ObjectKind(), what.Name, what.Key)
 }
 
 // Bundle returns the CA of a namespace, and nothing where there is none; known is false

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -25,8 +27,7 @@ type access struct {
 	timeout time.Duration
 }
 
-// newAccess returns the flags without that of the namespace, which commands explain in their own
-// way.
+// newAccess returns the flags of kubectl that people use; there are many more.
 func newAccess() *access {
 	all := genericclioptions.NewConfigFlags(true)
 	return &access{ConfigFlags: &genericclioptions.ConfigFlags{
@@ -111,15 +112,11 @@ func (a *access) pods(cmd *cobra.Command) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := a.ToRESTConfig()
+	collector, err := a.collector(Streams{Err: io.Discard})
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	list, err := client.CoreV1().Pods(namespace).List(cmd.Context(), metav1.ListOptions{})
+	list, err := collector.Client.CoreV1().Pods(namespace).List(cmd.Context(), metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -128,4 +125,18 @@ func (a *access) pods(cmd *cobra.Command) ([]string, error) {
 		names = append(names, list.Items[i].Name)
 	}
 	return names, nil
+}
+
+// choose narrows a scope to the namespace and the labels that flags choose.
+func (a *access) choose(scope *collect.Scope, allNamespaces bool, selector string) error {
+	var err error
+	if selector != "" {
+		if scope.Selector, err = labels.Parse(selector); err != nil {
+			return fmt.Errorf("-l %q: %w", selector, err)
+		}
+	}
+	if !allNamespaces {
+		scope.Namespace, err = a.namespace()
+	}
+	return err
 }

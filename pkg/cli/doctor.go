@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor/collect"
@@ -128,17 +127,10 @@ func (e *examination) scope(args []string) (collect.Scope, error) {
 	if scope.Kind, scope.Name, err = parseTarget(args); err != nil {
 		return scope, err
 	}
-	switch {
-	case scope.Kind != "" && (e.allNamespaces || e.selector != ""):
+	if scope.Kind != "" && (e.allNamespaces || e.selector != "") {
 		return scope, errors.New("an object and -A or -l: give one of them")
-	case e.selector != "":
-		if scope.Selector, err = labels.Parse(e.selector); err != nil {
-			return scope, fmt.Errorf("-l %q: %w", e.selector, err)
-		}
 	}
-	if !e.allNamespaces {
-		scope.Namespace, err = e.namespace()
-	}
+	err = e.choose(&scope, e.allNamespaces, e.selector)
 	return scope, err
 }
 
@@ -214,26 +206,11 @@ func printFindings(streams Streams, snapshot *doctor.Snapshot, findings []doctor
 }
 
 func summary(findings []doctor.Finding) string {
-	var parts []string
-	for _, s := range []struct {
-		severity doctor.Severity
-		noun     string
-	}{{doctor.Error, "error"}, {doctor.Warning, "warning"}} {
-		n := 0
-		for i := range findings {
-			if findings[i].Severity == s.severity {
-				n++
-			}
-		}
-		parts = append(parts, count(n, s.noun))
-	}
-	unchecked := 0
+	n := map[doctor.Severity]int{}
 	for i := range findings {
-		if findings[i].Severity == doctor.Unknown {
-			unchecked++
-		}
+		n[findings[i].Severity]++
 	}
-	return strings.Join(parts, ", ") + fmt.Sprintf(", %d not checked", unchecked)
+	return fmt.Sprintf("%s, %s, %d not checked", count(n[doctor.Error], "error"), count(n[doctor.Warning], "warning"), n[doctor.Unknown])
 }
 
 func count(n int, noun string) string {

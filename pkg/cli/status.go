@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
 
@@ -92,16 +91,8 @@ func (o *overview) run(ctx context.Context, streams Streams) error {
 		return errors.New("-w prints a table; it takes -o wide alone")
 	}
 	scope := collect.Scope{}
-	var err error
-	if o.selector != "" {
-		if scope.Selector, err = labels.Parse(o.selector); err != nil {
-			return fmt.Errorf("-l %q: %w", o.selector, err)
-		}
-	}
-	if !o.allNamespaces {
-		if scope.Namespace, err = o.namespace(); err != nil {
-			return err
-		}
+	if err := o.choose(&scope, o.allNamespaces, o.selector); err != nil {
+		return err
 	}
 	collector, err := o.collector(streams)
 	if err != nil {

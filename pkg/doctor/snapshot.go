@@ -96,7 +96,7 @@ type Trial struct {
 // Policy is an InjectionPolicy's status.
 type Policy struct {
 	Name string `json:"name"`
-	// Ready and CAValid are the conditions' status: True, False, Unknown, or empty.
+	// Ready is the condition's status: True, False, Unknown, or empty.
 	Ready        string `json:"ready"`
 	ReadyMessage string `json:"readyMessage,omitempty"`
 }
@@ -147,11 +147,9 @@ type Pod struct {
 	Created  time.Time `json:"created"`
 	Ready    bool      `json:"ready"`
 	// InjectedBy and SHA256 are what the injector wrote on it.
-	InjectedBy string `json:"injectedBy,omitempty"`
-	SHA256     string `json:"sha256,omitempty"`
-	// Labels are those that look like ours.
-	Labels   map[string]string `json:"labels,omitempty"`
-	Decision Decision          `json:"decision"`
+	InjectedBy string   `json:"injectedBy,omitempty"`
+	SHA256     string   `json:"sha256,omitempty"`
+	Decision   Decision `json:"decision"`
 	// CA is what it carries, or would carry; nil where it would carry none.
 	CA *settings.CA `json:"ca,omitempty"`
 	// Stale: it carries another CA than the one that is there now.

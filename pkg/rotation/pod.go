@@ -9,13 +9,13 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/podinfo"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -62,11 +62,11 @@ func reduce(object any) (*Pod, bool) {
 		NamespacedName: types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
 		UID:            p.UID,
 		Metadata:       inject.Metadata{Labels: p.Labels, Annotations: map[string]string{}},
-		Workload:       workloadOf(p, owner),
+		Workload:       podinfo.Workload(p),
 		CA:             ca,
 		SHA256:         p.Annotations[v1alpha1.CASHA256],
 		Started:        started(p),
-		Ready:          isReady(p),
+		Ready:          podinfo.IsReady(p),
 		Ending:         p.DeletionTimestamp != nil,
 		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Alone:          view.IsSingleton(),
@@ -87,20 +87,6 @@ func reduce(object any) (*Pod, bool) {
 	return pod, true
 }
 
-// workloadOf names what the pod belongs to. The ReplicaSets of a Deployment are one
-// workload: their names differ in the hash of the template.
-func workloadOf(p *corev1.Pod, owner *metav1.OwnerReference) string {
-	if owner == nil {
-		return "Pod/" + p.Name
-	}
-	if hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; hash != "" && owner.Kind == "ReplicaSet" {
-		if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
-			return "Deployment/" + name
-		}
-	}
-	return owner.Kind + "/" + owner.Name
-}
-
 func started(p *corev1.Pod) time.Time {
 	var first time.Time
 	for i := range p.Status.ContainerStatuses {
@@ -109,15 +95,6 @@ func started(p *corev1.Pod) time.Time {
 		}
 	}
 	return first
-}
-
-func isReady(p *corev1.Pod) bool {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // kept says why a pod is not replaced though it asks for it, or nothing.

@@ -31,6 +31,12 @@ type CA struct {
 	Key  string
 }
 
+// Object names the object that holds the CA to the user: Secret s3-tls-cert.
+func (c CA) Object() string { return c.Kind.ObjectKind() + " " + c.Name }
+
+// Place names the CA in it: Secret s3-tls-cert[ca.crt].
+func (c CA) Place() string { return c.Object() + "[" + c.Key + "]" }
+
 // Settings say what is mounted where.
 type Settings struct {
 	CA CA

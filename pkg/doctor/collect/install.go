@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -41,8 +40,6 @@ var (
 	policyResource      = schema.GroupVersionResource{Group: v1alpha1.Group, Version: v1alpha1.Version, Resource: "injectionpolicies"}
 	certificateResource = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
 )
-
-func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
 // lookAtInstall looks at the webhook entries, the server and its certificate.
 func (r *run) lookAtInstall(ctx context.Context) {
@@ -170,11 +167,12 @@ func (r *run) lookAtServer(ctx context.Context) {
 func exemptOf(command, args []string) []string {
 	var names []string
 	const flag = "exempt-namespace"
-	for i, arg := range slices.Concat(command, args) {
+	words := slices.Concat(command, args)
+	for i, arg := range words {
 		if name, ok := strings.CutPrefix(arg, "--"+flag+"="); ok {
 			names = append(names, name)
-		} else if arg == "--"+flag && i+1 < len(command)+len(args) {
-			names = append(names, slices.Concat(command, args)[i+1])
+		} else if arg == "--"+flag && i+1 < len(words) {
+			names = append(names, words[i+1])
 		}
 	}
 	return names

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
+	"maps"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,22 +77,20 @@ func (r *run) ca(ctx context.Context, namespace string, of settings.CA) *doctor.
 		r.gap(cluster("ClusterTrustBundle/"+of.Name), "its CA", errNotRead)
 		return nil
 	}
-	kind := of.Kind.ObjectKind()
-	o := r.object(ctx, kind, namespace, of.Name)
+	o := r.object(ctx, of.Kind.ObjectKind(), namespace, of.Name)
 	if o.err != nil {
 		return nil
 	}
 	made := &doctor.CA{Namespace: namespace, CA: of}
-	place := fmt.Sprintf("%s %s[%s]", kind, of.Name, of.Key)
 	switch file, there := o.data[of.Key]; {
 	case o.data == nil:
-		made.Judgement = ca.Absent(kind+" "+of.Name, fmt.Sprintf("it is missing in namespace %q; create it there", namespace))
+		made.Judgement = ca.AbsentObject(of.Object(), namespace)
 	case !there:
-		made.Judgement = ca.Absent(place, "the key is missing; put the CA there")
+		made.Judgement = ca.AbsentKey(of.Place())
 	default:
-		made.Judgement = ca.Parse(file).Judge(place, r.snapshot.Taken)
+		made.Judgement = ca.Parse(file).Judge(of.Place(), r.snapshot.Taken)
 		made.Certificates = certificatesOf(file)
-		for _, other := range slices.Sorted(mapKeys(o.data)) {
+		for _, other := range slices.Sorted(maps.Keys(o.data)) {
 			if other != of.Key && ca.Parse(o.data[other]).PrivateKey {
 				made.Judgement.Problems = append(made.Judgement.Problems, ca.Beside(other))
 			}

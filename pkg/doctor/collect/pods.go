@@ -3,6 +3,7 @@ package collect
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/podinfo"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/storageconfig"
 )
 
@@ -238,16 +240,14 @@ func ours(message string) string {
 
 // addPod adds a pod, with its workload; one that is not named, only where it concerns us.
 func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
-	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-		if !named {
-			return
-		}
+	if finished := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed; finished && !named {
+		return
 	}
 	view := inject.View(p)
 	d, result := r.decide(ctx, view, p.Namespace, nil)
 	pod := &doctor.Pod{
-		Namespace: p.Namespace, Name: p.Name, Workload: r.workloadOf(ctx, p), Created: p.CreationTimestamp.UTC(), Ready: isReady(p),
-		InjectedBy: p.Annotations[v1alpha1.InjectedBy], SHA256: p.Annotations[v1alpha1.CASHA256], Labels: doctor.Ours(p.Labels), Decision: d,
+		Namespace: p.Namespace, Name: p.Name, Workload: r.workloadOf(ctx, p), Created: p.CreationTimestamp.UTC(), Ready: podinfo.IsReady(p),
+		InjectedBy: p.Annotations[v1alpha1.InjectedBy], SHA256: p.Annotations[v1alpha1.CASHA256], Decision: d,
 	}
 	if concerns := pod.InjectedBy != "" || d.Source != "" || len(d.Clients) > 0; !concerns && !named {
 		return
@@ -274,34 +274,19 @@ func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
 
 // workloadOf names what a pod belongs to, and adds it.
 func (r *run) workloadOf(ctx context.Context, p *corev1.Pod) string {
-	owner := metav1.GetControllerOfNoCopy(p)
-	if owner == nil {
-		return "Pod/" + p.Name
-	}
-	name := owner.Kind + "/" + owner.Name
-	if hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; hash != "" && owner.Kind == "ReplicaSet" {
-		if deployment, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
-			name = "Deployment/" + deployment
-		}
-	}
+	name := podinfo.Workload(p)
 	kind, object, _ := strings.Cut(name, "/")
-	if r.workloads[p.Namespace+"/"+name] != nil || kind == "ReplicaSet" || kind == "Job" {
+	if r.workloads[p.Namespace+"/"+name] != nil || slices.Contains([]string{"Pod", "ReplicaSet", "Job"}, kind) {
 		return name
 	}
 	t, err := r.template(ctx, kind, p.Namespace, object)
 	switch {
 	case err == nil:
 		r.addWorkload(ctx, t, true)
-	case err != errUnknownKind && !apierrors.IsNotFound(err): //nolint:errorlint // it is never wrapped
+	case !errors.Is(err, errUnknownKind) && !apierrors.IsNotFound(err):
 		r.gap(doctor.Target{Namespace: p.Namespace, Object: name}, "its pod template", err)
 	}
 	return name
-}
-
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // client looks at an S3 client: where its CA is, what its configuration and its log say.
