@@ -195,7 +195,7 @@ type InjectionPolicyStatus struct {
 	//
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// When the first certificate of the CA expires, where the injector can read it.
+	// When the next certificate of the CA expires, where the injector can read it.
 	//
 	// +optional
 	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
