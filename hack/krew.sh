@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the tool for every platform, and its manifest for krew.
 #   hack/krew.sh FOLDER [VERSION]
+# PLATFORMS chooses among them: PLATFORMS=linux/amd64.
 # The archives are the same bytes whenever they are made from the same sources.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +34,7 @@ spec:
     the injector, the pods, their CA, their configuration and the storage itself.
   platforms:
 END
-for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
+for platform in ${PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64}; do
   os=${platform%/*} arch=${platform#*/}
   program=kubectl-s3_tls
   [ "$os" = windows ] && program=kubectl-s3_tls.exe

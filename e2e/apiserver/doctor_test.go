@@ -19,12 +19,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -153,6 +155,7 @@ func TestDoctorFindsEachFault(t *testing.T) {
 	trusted := endpointtest.Serve(t, leaf)
 	port := func(address string) string { _, port, _ := net.SplitHostPort(address); return port }
 
+	printed := map[string]string{}
 	seen := map[doctor.Code]bool{"log-errors": true} // which needs a kubelet: it is made where there is one
 	for name, tt := range map[string]struct {
 		patient patient
@@ -238,10 +241,14 @@ func TestDoctorFindsEachFault(t *testing.T) {
 		"conflict": {patient: patient{pod: store(func(p *corev1.Pod) {
 			p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "objstore", MountPath: "/etc/ssl/certs/s3-ca.crt", SubPath: "x"})
 		}), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"error pod-skipped"}, text: "conflict: spec.containers[0].volumeMounts"},
-		"namespace misspelt":  {patient: patient{}, labels: map[string]string{"s3-tls/injekt": "true"}, want: []string{"error inject-misspelt"}, text: "its label s3-tls/injekt is nearly s3-tls/inject"},
-		"namespace, a value":  {patient: patient{}, labels: map[string]string{"s3-tls/inject": "yes"}, want: []string{"error inject-misspelt"}, text: `its label s3-tls/inject is "yes"`},
-		"on the workload":     {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Annotations = map[string]string{"s3-tls/inject": "true"} })}}, want: []string{"error inject-on-workload"}},
-		"as a label":          {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Labels["s3-tls/inject"] = "true" })}}, want: []string{"error inject-as-label"}},
+		"namespace misspelt": {patient: patient{}, labels: map[string]string{"s3-tls/injekt": "true"}, want: []string{"error inject-misspelt"}, text: "its label s3-tls/injekt is nearly s3-tls/inject"},
+		"namespace, a value": {patient: patient{}, labels: map[string]string{"s3-tls/inject": "yes"}, want: []string{"error inject-misspelt"}, text: `its label s3-tls/inject is "yes"`},
+		"on the workload":    {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Annotations = map[string]string{"s3-tls/inject": "true"} })}}, want: []string{"error inject-on-workload"}},
+		"as a label":         {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Labels["s3-tls/inject"] = "true" })}}, want: []string{"error inject-as-label"}},
+		"a pod's label":      {patient: patient{pod: store(notOptedIn, func(p *corev1.Pod) { p.Labels = map[string]string{"s3-tls/inject": "true"} }), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"error inject-as-label"}},
+		"a pod's misspelt annotation": {patient: patient{pod: newPod("", func(p *corev1.Pod) {
+			p.Annotations["s3-tls/injec"] = "true"
+		}), objects: []client.Object{ca(good)}}, want: []string{"error inject-misspelt"}},
 		"misspelt annotation": {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Annotations = map[string]string{"S3-TLS/injects": "true"} })}}, want: []string{"error inject-misspelt"}},
 		"an invalid value":    {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Annotations = map[string]string{"s3-tls/inject": "yes"} })}}, want: []string{"error pod-refused"}, text: `"yes" is neither "true" nor "false"`},
 		"pods are refused": {patient: patient{objects: []client.Object{statefulSet(nil), &corev1.Event{
@@ -263,6 +270,11 @@ func TestDoctorFindsEachFault(t *testing.T) {
 				t.Errorf("findings %q, want %q", texts, tt.text)
 			}
 			_, table, _ := kubectlS3TLS(t, cluster.Kubeconfig, "doctor", "--load", file)
+			printed[name] = withoutChance(table, tt.patient.namespace)
+			if name == "unknown authority" {
+				_, findings, _ := kubectlS3TLS(t, cluster.Kubeconfig, "doctor", "--load", file, "-o", "json")
+				printed[name+", as JSON"] = withoutChance(findings, tt.patient.namespace)
+			}
 			saved, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -283,10 +295,56 @@ func TestDoctorFindsEachFault(t *testing.T) {
 	for _, f := range slices.Concat(changesInTime(t, c, objstore(trusted), good), faultsOfTheInstall(t)) {
 		seen[f.Code] = true
 	}
+	compareGolden(t, filepath.Join("testdata", "doctor.golden"), printed)
 	for _, info := range doctor.Codes() {
 		if !seen[info.Code] && !t.Failed() && !strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
 			t.Errorf("nothing here makes %s", info.Code)
 		}
+	}
+}
+
+// update rewrites what is compared with.
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// withoutChance replaces what differs from one run to the next.
+func withoutChance(text, namespace string) string {
+	text = strings.ReplaceAll(text, namespace, "test-names")
+	for _, chance := range []struct{ pattern, by string }{
+		{`(127\.0\.0\.1|localhost):\d+`, "$1:9000"},
+		{`sha256:[0-9a-f]{64}`, "sha256:FINGERPRINT"},
+		{`\d{4}-\d{2}-\d{2}(T[0-9:.]+Z)?`, "DATE"},
+		{`"server": "[^"]*"`, `"server": "VERSION"`},
+	} {
+		text = regexp.MustCompile(chance.pattern).ReplaceAllString(text, chance.by)
+	}
+	return text
+}
+
+// compareGolden compares texts with those of a file; of a run of some subtests, with theirs.
+func compareGolden(t *testing.T, file string, texts map[string]string) {
+	t.Helper()
+	if *update {
+		var all txtar.Archive
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			all.Files = append(all.Files, txtar.File{Name: name, Data: []byte(texts[name])})
+		}
+		if err := os.WriteFile(file, txtar.Format(&all), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	all, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, f := range all.Files {
+		if _, ran := texts[f.Name]; ran {
+			want[f.Name] = string(f.Data)
+		}
+	}
+	if diff := cmp.Diff(want, texts); diff != "" {
+		t.Errorf("what is printed (-%s +got; -update rewrites it):\n%s", file, diff)
 	}
 }
 

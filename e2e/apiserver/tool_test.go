@@ -1,13 +1,18 @@
 package apiserver
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/cli"
@@ -85,5 +90,110 @@ func TestStatusAndExplainOfACluster(t *testing.T) {
 	}
 	if text := run(cli.ExitError, "explain", "fresh", "--ca", "x"); !strings.Contains(text, "--ca is for files") {
 		t.Errorf("explain --ca: %s", text)
+	}
+}
+
+// status -w prints what changes, below what it printed before.
+func TestStatusFollows(t *testing.T) {
+	c, _ := newClient(t)
+	good := certificate(t, true, inAYear())
+	p := &patient{pod: store(func(p *corev1.Pod) { p.Name = "follow" }), config: objstore("minio:9000"), objects: []client.Object{ca(good)}}
+	admit(t, c, map[string]string{"s3-tls/inject": "true"}, p)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errOut safeBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(ctx, []string{"status", "-w", "-n", p.namespace, "--kubeconfig=" + cluster.Kubeconfig}, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errOut, Now: time.Now})
+	}()
+	expect := func(n int, what string) {
+		t.Helper()
+		within(t, 20*time.Second, what, func() error {
+			lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+			if len(lines) != n || !strings.Contains(lines[n-1], what) {
+				return fmt.Errorf("%d lines: %s%s", len(lines), out.String(), errOut.String())
+			}
+			return nil
+		})
+	}
+	expect(2, " current ")
+	putCA(t, c, p.namespace, slices.Concat(good, certificate(t, true, inAYear())))
+	expect(3, " stale ")
+	if err := c.Delete(t.Context(), p.pod); err != nil {
+		t.Fatal(err)
+	}
+	expect(4, " gone ")
+	stop()
+	if status := <-ended; status != cli.ExitOK {
+		t.Errorf("it ends with status %d: %s", status, errOut.String())
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	for _, line := range lines[1:] {
+		if at := strings.Index(lines[0], "SOURCE"); line[at:at+len("namespace")] != "namespace" {
+			t.Errorf("a column is not below its header:\n%s", out.String())
+		}
+	}
+}
+
+// safeBuffer is written by one goroutine and read by another.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A pod that was created before its CA does not say which one it carries; it is stale when the data
+// changed after it started.
+func TestStatusOfPodsOlderThanTheirCA(t *testing.T) {
+	c, _ := newClient(t)
+	p := &patient{pod: store(), config: objstore("minio:9000")}
+	admit(t, c, map[string]string{"s3-tls/inject": "true"}, p)
+	state := func() string {
+		_, stdout, stderr := kubectlS3TLS(t, cluster.Kubeconfig, "status", "-o", "json", "-n", p.namespace)
+		var pods []struct{ State string }
+		if err := json.Unmarshal([]byte(stdout), &pods); err != nil || len(pods) != 1 {
+			t.Fatalf("%v: %s%s", err, stdout, stderr)
+		}
+		return pods[0].State
+	}
+	if got := state(); got != "unknown" {
+		t.Errorf("without a CA: %s", got)
+	}
+	putCA(t, c, p.namespace, certificate(t, true, inAYear()))
+	for started, want := range map[time.Duration]string{time.Hour: "current", -time.Hour: "stale"} {
+		before := client.MergeFrom(p.pod.DeepCopy())
+		p.pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: p.pod.Spec.Containers[0].Name, Image: "x", ImageID: "x", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(started))}},
+		}}
+		if err := c.Status().Patch(t.Context(), p.pod, before); err != nil {
+			t.Fatal(err)
+		}
+		if got := state(); got != want {
+			t.Errorf("started at %s from now: %s, want %s", started, got, want)
+		}
+	}
+}
+
+// Names of pods are completed as kubectl completes them.
+func TestCompletionOfPods(t *testing.T) {
+	c, _ := newClient(t)
+	p := &patient{pod: store(), config: objstore("minio:9000")}
+	admit(t, c, nil, p)
+	for _, command := range []string{"doctor", "explain"} {
+		status, stdout, stderr := kubectlS3TLS(t, cluster.Kubeconfig, "__complete", command, "-n", p.namespace, "--kubeconfig="+cluster.Kubeconfig, "than")
+		if status != cli.ExitOK || !strings.HasPrefix(stdout, p.pod.Name+"\n") {
+			t.Errorf("%s: status %d: %q %s", command, status, stdout, stderr)
+		}
 	}
 }

@@ -4,16 +4,15 @@ import (
 	"crypto/sha256"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"weak"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/podinfo"
 )
 
 // object is what is kept of a Secret or ConfigMap.
@@ -60,7 +59,7 @@ func (b *bundles) forget(sum [sha256.Size]byte) {
 func (b *bundles) reduce(found any) (*object, bool) {
 	o := &object{bundles: map[string]*ca.Bundle{}}
 	if accessor, err := meta.Accessor(found); err == nil {
-		o.changed = changed(accessor.GetManagedFields())
+		o.changed = podinfo.DataChanged(accessor.GetManagedFields())
 	}
 	switch found := found.(type) {
 	case *corev1.Secret:
@@ -84,21 +83,4 @@ func (b *bundles) reduce(found any) (*object, bool) {
 	}
 	slices.Sort(o.privateKeys)
 	return o, true
-}
-
-// changed returns when a manager of an object's data last changed what it manages; zero where
-// there is none.
-func changed(managers []metav1.ManagedFieldsEntry) time.Time {
-	var last time.Time
-	for _, m := range managers {
-		if m.FieldsV1 == nil || m.Time == nil {
-			continue
-		}
-		fields := m.FieldsV1.GetRawString()
-		ofData := strings.Contains(fields, `"f:data"`) || strings.Contains(fields, `"f:binaryData"`)
-		if ofData && m.Time.After(last) {
-			last = m.Time.Time
-		}
-	}
-	return last
 }

@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,8 @@ type overview struct {
 	allNamespaces, watch bool
 	selector             string
 	output               string
+
+	widths []int // of the table's columns, once its header is printed
 }
 
 func newStatus(streams Streams) *cobra.Command {
@@ -90,7 +93,7 @@ func (o *overview) run(ctx context.Context, streams Streams) error {
 	case o.watch && (o.output == "json" || o.output == "yaml"):
 		return errors.New("-w prints a table; it takes -o wide alone")
 	}
-	scope := collect.Scope{}
+	scope := collect.Scope{PodsOnly: true}
 	if err := o.choose(&scope, o.allNamespaces, o.selector); err != nil {
 		return err
 	}
@@ -99,7 +102,7 @@ func (o *overview) run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	collector.Progress = func(string, ...any) {} // it is quick
-	printed := map[string]string{}
+	printed := map[string]podStatus{}
 	for first := true; ; first = false {
 		snapshot, err := collector.Take(ctx, scope)
 		if err != nil {
@@ -132,7 +135,7 @@ func statusOf(s *doctor.Snapshot) []podStatus {
 		}
 		line := podStatus{
 			Namespace: p.Namespace, Name: p.Name, Workload: p.Workload, Source: cmp.Or(p.InjectedBy, d.Source), SHA256: p.SHA256, Created: p.Created,
-			Containers: []string{}, State: stateOf(s, p),
+			Containers: []string{}, State: stateOf(p),
 		}
 		if p.CA != nil {
 			line.CA = fmt.Sprintf("%s/%s", strings.ToLower(p.CA.Kind.ObjectKind()), p.CA.Name)
@@ -156,8 +159,7 @@ func statusOf(s *doctor.Snapshot) []podStatus {
 	return all
 }
 
-func stateOf(s *doctor.Snapshot, p *doctor.Pod) string {
-	of := s.CAOf(p)
+func stateOf(p *doctor.Pod) string {
 	switch {
 	case p.InjectedBy == "" && p.Decision.Decision == inject.Injected:
 		return "not-injected"
@@ -167,13 +169,13 @@ func stateOf(s *doctor.Snapshot, p *doctor.Pod) string {
 		return string(p.Decision.Reason)
 	case p.Stale:
 		return "stale"
-	case p.SHA256 == "" || of == nil || of.Judgement.SHA256 == "":
+	case !p.CAKnown:
 		return "unknown"
 	}
 	return "current"
 }
 
-func (o *overview) print(streams Streams, all []podStatus, now time.Time, printed map[string]string, first bool) error {
+func (o *overview) print(streams Streams, all []podStatus, now time.Time, printed map[string]podStatus, first bool) error {
 	switch o.output {
 	case "json":
 		encoder := json.NewEncoder(streams.Out)
@@ -190,47 +192,76 @@ func (o *overview) print(streams Streams, all []podStatus, now time.Time, printe
 	return o.printTable(streams, all, now, printed, first)
 }
 
-// printTable prints the lines that are not as they were printed before.
-func (o *overview) printTable(streams Streams, all []podStatus, now time.Time, printed map[string]string, first bool) error {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+// printTable prints the lines that are not as they were printed before, and of pods that are no more
+// a last one.
+func (o *overview) printTable(streams Streams, all []podStatus, now time.Time, printed map[string]podStatus, first bool) error {
 	if first && len(all) == 0 {
-		_, err := io.WriteString(streams.Err, "No pod has opted in.\n")
-		return err
-	}
-	row := func(namespace string, cells ...string) {
-		if o.allNamespaces {
-			cells = append([]string{namespace}, cells...)
+		if _, err := io.WriteString(streams.Err, "No pod has opted in.\n"); err != nil || !o.watch {
+			return err
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
-	header := []string{"NAME", "SOURCE", "CA", "EXPIRES", "STATE", "AGE"}
-	if o.output == "wide" {
-		header = append(header, "WORKLOAD", "CONTAINERS", "CA-SHA256")
-	}
-	if first {
-		row("NAMESPACE", header...)
-	}
+	changed := slices.DeleteFunc(slices.Clone(all), func(p podStatus) bool {
+		before, known := printed[p.Namespace+"/"+p.Name]
+		return known && reflect.DeepEqual(before, p)
+	})
+	gone := maps.Clone(printed)
 	for _, p := range all {
+		delete(gone, p.Namespace+"/"+p.Name)
+		printed[p.Namespace+"/"+p.Name] = p
+	}
+	for _, at := range slices.Sorted(maps.Keys(gone)) {
+		p := gone[at]
+		p.State = "gone"
+		changed = append(changed, p)
+		delete(printed, at)
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	var lines [][]string
+	if o.widths == nil {
+		lines = append(lines, o.cells("NAMESPACE", []string{"NAME", "SOURCE", "CA", "EXPIRES", "STATE", "AGE"}, []string{"WORKLOAD", "CONTAINERS", "CA-SHA256"}))
+		o.widths = make([]int, len(lines[0]))
+	}
+	for _, p := range changed {
 		expires := "-"
 		if p.Expires != nil {
 			expires = p.Expires.UTC().Format(time.DateOnly)
 		}
-		cells := []string{p.Name, cmp.Or(p.Source, "-"), cmp.Or(p.CA, "-"), expires, p.State}
-		at, text := p.Namespace+"/"+p.Name, strings.Join(cells, " ")+p.Created.String()
-		if printed[at] == text {
-			continue
-		}
-		printed[at] = text
-		cells = append(cells, duration.HumanDuration(now.Sub(p.Created)))
-		if o.output == "wide" {
-			cells = append(cells, p.Workload, cmp.Or(strings.Join(p.Containers, ","), "-"), cmp.Or(p.SHA256, "-"))
-		}
-		row(p.Namespace, cells...)
+		lines = append(lines, o.cells(p.Namespace,
+			[]string{p.Name, cmp.Or(p.Source, "-"), cmp.Or(p.CA, "-"), expires, p.State, duration.HumanDuration(now.Sub(p.Created))},
+			[]string{p.Workload, cmp.Or(strings.Join(p.Containers, ","), "-"), cmp.Or(p.SHA256, "-")}))
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	return o.printLines(streams.Out, lines)
+}
+
+// printLines prints lines below those that were printed before.
+func (o *overview) printLines(out io.Writer, lines [][]string) error {
+	for _, cells := range lines {
+		for i, cell := range cells {
+			o.widths[i] = max(o.widths[i], len(cell))
+		}
 	}
-	_, err := io.WriteString(streams.Out, b.String())
+	var b strings.Builder
+	for _, cells := range lines {
+		for i, cell := range cells[:len(cells)-1] {
+			fmt.Fprintf(&b, "%-*s   ", o.widths[i], cell)
+		}
+		b.WriteString(cells[len(cells)-1] + "\n")
+	}
+	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// cells returns those of a line that the flags ask for.
+func (o *overview) cells(namespace string, narrow, wide []string) []string {
+	var cells []string
+	if o.allNamespaces {
+		cells = append(cells, namespace)
+	}
+	cells = append(cells, narrow...)
+	if o.output == "wide" {
+		cells = append(cells, wide...)
+	}
+	return cells
 }

@@ -92,7 +92,26 @@ func (w *Workload) annotate(value string) string {
 	return fmt.Sprintf(`kubectl -n %s patch %s --type merge -p '{"spec":%s}'`, w.Namespace, strings.ToLower(w.Name), template)
 }
 
+// checkSpelling tells of a pod without a workload what was meant to opt it in.
+func (p *Pod) checkSpelling() []Finding {
+	if _, annotated := p.Annotations[v1alpha1.Inject]; annotated {
+		return nil
+	}
+	fix := fmt.Sprintf("kubectl -n %s annotate pod %s %s=true && %s", p.Namespace, p.Name, v1alpha1.Inject, p.restart())
+	if value, ok := p.Labels[v1alpha1.Inject]; ok && value != "false" {
+		return []Finding{newFinding(InjectAsLabel, p.target(), v1alpha1.Inject+" is a label of it; only an annotation counts", fix)}
+	}
+	var found []Finding
+	for _, key := range lookalikes(p.Annotations) {
+		found = append(found, newFinding(InjectMisspelt, p.target(), fmt.Sprintf("its annotation %s is nearly %s", key, v1alpha1.Inject), fix))
+	}
+	return found
+}
+
 func (p *Pod) checkOptIn(s *Snapshot) []Finding {
+	if found := p.checkSpelling(); len(found) > 0 {
+		return found
+	}
 	d := &p.Decision
 	optedIn := d.Source != "" && d.Reason != inject.OptedOut
 	switch {

@@ -146,14 +146,18 @@ type Pod struct {
 	Workload string    `json:"workload"`
 	Created  time.Time `json:"created"`
 	Ready    bool      `json:"ready"`
+	// Labels and Annotations are those of a pod without a workload that look like ours.
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// InjectedBy and SHA256 are what the injector wrote on it.
 	InjectedBy string   `json:"injectedBy,omitempty"`
 	SHA256     string   `json:"sha256,omitempty"`
 	Decision   Decision `json:"decision"`
 	// CA is what it carries, or would carry; nil where it would carry none.
 	CA *settings.CA `json:"ca,omitempty"`
-	// Stale: it carries another CA than the one that is there now.
+	// Stale: it carries another CA than the one that is there now. CAKnown: that is known.
 	Stale   bool     `json:"stale,omitempty"`
+	CAKnown bool     `json:"caKnown,omitempty"`
 	Clients []Client `json:"clients,omitempty"`
 }
 

@@ -114,14 +114,7 @@ func Stale(p *Pod, cluster *Cluster) (stale, known bool) {
 	if !known || bundle == nil {
 		return false, false
 	}
-	if p.SHA256 != "" {
-		return p.SHA256 != bundle.SHA256, true
-	}
-	changed := cluster.Changed(p.Namespace, p.CA)
-	if p.Started.IsZero() || changed.IsZero() {
-		return false, false
-	}
-	return changed.After(p.Started), true
+	return p.IsStale(bundle.SHA256, cluster.Changed(p.Namespace, p.CA))
 }
 
 // Plan says what to do now.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/podinfo"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -105,7 +106,7 @@ func (w *world) newPod(name, pod string) *Pod {
 	kind, owner, _ := strings.Cut(name, "/")
 	return &Pod{
 		NamespacedName: types.NamespacedName{Namespace: "shop", Name: pod}, UID: types.UID(fmt.Sprint("uid-", w.made)),
-		Owner: &metav1.OwnerReference{Kind: kind, Name: owner}, Workload: name, CA: source, SHA256: ca.Parse([]byte(w.ca)).SHA256,
+		Owner: &metav1.OwnerReference{Kind: kind, Name: owner}, Workload: name, CA: source, Carried: podinfo.Carried{SHA256: ca.Parse([]byte(w.ca)).SHA256},
 	}
 }
 

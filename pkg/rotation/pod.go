@@ -32,10 +32,7 @@ type Pod struct {
 	Workload string
 	// CA is what it carries.
 	CA settings.CA
-	// SHA256 is that of the CA's file when the pod was created; empty where it was not known.
-	SHA256 string
-	// Started is when the first of its containers that run did so; zero where none runs.
-	Started time.Time
+	podinfo.Carried
 	// Ready, Ending and Finished tell how it is; a finished pod runs no more.
 	Ready, Ending, Finished bool
 	// Ends is when one that is ending has to have ended.
@@ -64,8 +61,7 @@ func reduce(object any) (*Pod, bool) {
 		Metadata:       inject.Metadata{Labels: p.Labels, Annotations: map[string]string{}},
 		Workload:       podinfo.Workload(p),
 		CA:             ca,
-		SHA256:         p.Annotations[v1alpha1.CASHA256],
-		Started:        started(p),
+		Carried:        podinfo.Carried{SHA256: p.Annotations[v1alpha1.CASHA256], Started: podinfo.Started(p)},
 		Ready:          podinfo.IsReady(p),
 		Ending:         p.DeletionTimestamp != nil,
 		Finished:       p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
@@ -85,16 +81,6 @@ func reduce(object any) (*Pod, bool) {
 		pod.Owner = &copied
 	}
 	return pod, true
-}
-
-func started(p *corev1.Pod) time.Time {
-	var first time.Time
-	for i := range p.Status.ContainerStatuses {
-		if running := p.Status.ContainerStatuses[i].State.Running; running != nil && (first.IsZero() || running.StartedAt.Time.Before(first)) {
-			first = running.StartedAt.Time
-		}
-	}
-	return first
 }
 
 // kept says why a pod is not replaced though it asks for it, or nothing.

@@ -41,6 +41,8 @@ type Scope struct {
 	Image     string
 	// Deep looks at configurations, logs and endpoints too, and creates a pod as a dry run.
 	Deep bool
+	// PodsOnly leaves out workloads, and of the install what says nothing about pods.
+	PodsOnly bool
 }
 
 // Collector takes snapshots.

@@ -58,10 +58,9 @@ func (r *run) lookAtInstall(ctx context.Context) {
 		in.ServerName = fmt.Sprintf("%s.%s.svc", installName, in.Namespace)
 	}
 	r.addExempt(in.Namespace)
-	if len(in.Entries) == 0 {
-		return
+	if len(in.Entries) > 0 && !r.scope.PodsOnly {
+		r.lookAtServer(ctx)
 	}
-	r.lookAtServer(ctx)
 }
 
 func (r *run) addEntries(configuration *admissionregistrationv1.MutatingWebhookConfiguration) {

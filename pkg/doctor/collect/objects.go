@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"maps"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/podinfo"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
 
@@ -20,8 +22,9 @@ type objectKey struct{ kind, namespace, name string }
 
 // object is a Secret or ConfigMap, as long as the snapshot is taken.
 type object struct {
-	data map[string][]byte // nil where it is not there
-	err  error
+	data    map[string][]byte // nil where it is not there
+	changed time.Time         // since when it has that data; zero where that is not known
+	err     error
 }
 
 type caKey struct {
@@ -40,6 +43,7 @@ func (r *run) object(ctx context.Context, kind, namespace, name string) *object 
 	if kind == settings.ConfigMap.ObjectKind() {
 		found, err := r.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 		if o.err = err; err == nil {
+			o.changed = podinfo.DataChanged(found.ManagedFields)
 			o.data = found.BinaryData
 			if o.data == nil {
 				o.data = map[string][]byte{}
@@ -51,6 +55,7 @@ func (r *run) object(ctx context.Context, kind, namespace, name string) *object 
 	} else {
 		found, err := r.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 		if o.err = err; err == nil {
+			o.changed = podinfo.DataChanged(found.ManagedFields)
 			o.data = found.Data
 			if o.data == nil {
 				o.data = map[string][]byte{}

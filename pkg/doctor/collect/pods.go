@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/pager"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
@@ -65,15 +67,22 @@ func (r *run) lookAtPods(ctx context.Context) error {
 				return err
 			}
 		}
-	} else if err := r.lookAtWorkloads(ctx, selector); err != nil {
-		return err
+	} else if !r.scope.PodsOnly {
+		if err := r.lookAtWorkloads(ctx, selector); err != nil {
+			return err
+		}
 	}
-	pods, err := r.Client.CoreV1().Pods(r.scope.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	pods := pager.New(pager.SimplePageFunc(func(page metav1.ListOptions) (runtime.Object, error) {
+		return r.Client.CoreV1().Pods(r.scope.Namespace).List(ctx, page)
+	}))
+	err := pods.EachListItem(ctx, metav1.ListOptions{LabelSelector: selector.String()}, func(found runtime.Object) error {
+		if pod, ok := found.(*corev1.Pod); ok {
+			r.addPod(ctx, pod, named || r.scope.Selector != nil)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
-	}
-	for i := range pods.Items {
-		r.addPod(ctx, &pods.Items[i], named || r.scope.Selector != nil)
 	}
 	return nil
 }
@@ -249,7 +258,10 @@ func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
 		Namespace: p.Namespace, Name: p.Name, Workload: r.workloadOf(ctx, p), Created: p.CreationTimestamp.UTC(), Ready: podinfo.IsReady(p),
 		InjectedBy: p.Annotations[v1alpha1.InjectedBy], SHA256: p.Annotations[v1alpha1.CASHA256], Decision: d,
 	}
-	if concerns := pod.InjectedBy != "" || d.Source != "" || len(d.Clients) > 0; !concerns && !named {
+	if pod.Workload == "Pod/"+p.Name {
+		pod.Labels, pod.Annotations = doctor.Ours(p.Labels), doctor.Ours(p.Annotations)
+	}
+	if concerns := pod.InjectedBy != "" || pod.Labels != nil || pod.Annotations != nil || d.Source != "" || len(d.Clients) > 0; !concerns && !named {
 		return
 	}
 	if carried, ok := view.CarriedCA(); ok && pod.InjectedBy != "" {
@@ -258,8 +270,9 @@ func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
 		pod.CA = &result.Settings.CA
 	}
 	if pod.CA != nil {
-		if found := r.ca(ctx, p.Namespace, *pod.CA); found != nil {
-			pod.Stale = pod.InjectedBy != "" && pod.SHA256 != "" && found.Judgement.SHA256 != "" && pod.SHA256 != found.Judgement.SHA256
+		if found := r.ca(ctx, p.Namespace, *pod.CA); found != nil && pod.InjectedBy != "" {
+			carried := podinfo.Carried{SHA256: pod.SHA256, Started: podinfo.Started(p)}
+			pod.Stale, pod.CAKnown = carried.IsStale(found.Judgement.SHA256, r.object(ctx, pod.CA.Kind.ObjectKind(), p.Namespace, pod.CA.Name).changed)
 		}
 	}
 	for _, list := range [][]inject.Container{view.Spec.InitContainers, view.Spec.Containers} {
@@ -276,7 +289,7 @@ func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
 func (r *run) workloadOf(ctx context.Context, p *corev1.Pod) string {
 	name := podinfo.Workload(p)
 	kind, object, _ := strings.Cut(name, "/")
-	if r.workloads[p.Namespace+"/"+name] != nil || slices.Contains([]string{"Pod", "ReplicaSet", "Job"}, kind) {
+	if r.scope.PodsOnly || r.workloads[p.Namespace+"/"+name] != nil || slices.Contains([]string{"Pod", "ReplicaSet", "Job"}, kind) {
 		return name
 	}
 	t, err := r.template(ctx, kind, p.Namespace, object)
