@@ -41,5 +41,5 @@ func runProbe(ctx context.Context, args []string, out, stderr io.Writer, now fun
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	return json.NewEncoder(out).Encode(endpoint.Ask(ctx, address, "here", now()))
+	return json.NewEncoder(out).Encode(endpoint.Ask(ctx, address, "here"))
 }

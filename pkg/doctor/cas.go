@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
@@ -30,33 +31,83 @@ func checkCAs(s *Snapshot) []Finding {
 }
 
 func (c *CA) finding(p *Pod, problem ca.Problem) Finding {
-	place := c.Judgement.Place
-	fix := c.fix(problem.ID)
-	for i := range p.Clients {
-		if addresses := p.Clients[i].Addresses(); len(addresses) > 0 {
-			fix = strings.Replace(fix, "HOST:PORT", addresses[0], 1)
-		}
-	}
-	f := newFinding(caCode(problem.ID), p.target(), fmt.Sprintf("%s: %s", place, problem.Text), fix)
+	f := newFinding(caCode(problem.ID), p.target(), fmt.Sprintf("%s: %s", c.Judgement.Place, problem.Text), c.fix(p, problem.ID))
 	if problem.ID == ca.PrivateKey && c.Judgement.PrivateKey {
 		f.Severity = Error
 	}
 	if f.Severity == Error && c.Judgement.Verdict.Trusted() {
 		f.Severity = Warning // another certificate of the file is good
+		f.Fix = c.edit()
 	}
 	return f
 }
 
-func (c *CA) fix(problem ca.ID) string {
-	object, flag := "secret", "--secret"
-	if c.CA.Kind == settings.ConfigMap {
-		object, flag = "configmap", "--configmap"
-	}
+func (c *CA) fix(p *Pod, problem ca.ID) string {
 	switch {
 	case problem == ca.PrivateKey || problem == ca.Duplicate || problem == ca.OtherBlock:
-		return fmt.Sprintf("kubectl -n %s edit %s %s", c.Namespace, object, c.CA.Name)
+		return c.edit()
 	case len(c.Elsewhere) > 0 && problem == ca.Absence:
-		return fmt.Sprintf("kubectl -n %s get %s %s -o yaml | sed 's/^  namespace: .*/  namespace: %s/' | kubectl create -f -", slices.Min(c.Elsewhere), object, c.CA.Name, c.Namespace)
+		return c.copied(slices.Min(c.Elsewhere))
 	}
-	return fmt.Sprintf("kubectl s3-tls fetch-ca HOST:PORT %s %s -n %s | kubectl apply -f -", flag, c.CA.Name, c.Namespace)
+	for i := range p.Clients {
+		for _, config := range p.Clients[i].Configs {
+			for j := range config.Storages {
+				if address, _ := config.Storages[j].Question(); address != "" {
+					return c.put(address)
+				}
+			}
+		}
+	}
+	return c.put("HOST:PORT")
+}
+
+// kind is the object's, as kubectl names it.
+func (c *CA) kind() string {
+	if c.CA.Kind == settings.ConfigMap {
+		return "configmap"
+	}
+	return "secret"
+}
+
+func (c *CA) edit() string {
+	return fmt.Sprintf("kubectl -n %s edit %s %s", c.Namespace, c.kind(), c.CA.Name)
+}
+
+// put is the command that puts a storage's CA in the place of this one, from its endpoint, or, where
+// there is none, from a file. To several certificates it adds one.
+func (c *CA) put(from string) string {
+	switch several := strings.Count(c.Certificates, "-----BEGIN") > 1; {
+	case from == "":
+		return c.create() + c.CA.Key + "=s3-ca.crt" + apply
+	case several:
+		return fmt.Sprintf("{ %s; kubectl s3-tls fetch-ca %s; } | %s%s=/dev/stdin%s", c.read(c.Namespace), from, c.create(), c.CA.Key, apply)
+	}
+	key := ""
+	if c.CA.Key != v1alpha1.DefaultKey {
+		key = " --key " + c.CA.Key
+	}
+	return fmt.Sprintf("kubectl s3-tls fetch-ca %s --%s %s%s -n %s | kubectl apply -f -", from, c.kind(), c.CA.Name, key, c.Namespace)
+}
+
+// copied is the command that takes it from another namespace: the CA alone, and no key beside it.
+func (c *CA) copied(from string) string {
+	return c.read(from) + " | " + c.create() + c.CA.Key + "=/dev/stdin" + apply
+}
+
+const apply = " --dry-run=client -o yaml | kubectl apply -f -"
+
+func (c *CA) create() string {
+	kind := c.kind()
+	if kind == "secret" {
+		kind = "secret generic"
+	}
+	return fmt.Sprintf("kubectl -n %s create %s %s --from-file=", c.Namespace, kind, c.CA.Name)
+}
+
+func (c *CA) read(namespace string) string {
+	command := fmt.Sprintf(`kubectl -n %s get %s %s -o jsonpath='{.data.%s}'`, namespace, c.kind(), c.CA.Name, strings.ReplaceAll(c.CA.Key, ".", `\.`))
+	if c.kind() == "secret" {
+		command += " | base64 -d"
+	}
+	return command
 }

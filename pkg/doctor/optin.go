@@ -128,7 +128,7 @@ func (p *Pod) checkOptIn(s *Snapshot) []Finding {
 	case d.Decision == inject.Skipped && optedIn && d.Reason != inject.AlreadyInjected && (d.Reason != inject.NoS3Client || d.Source == inject.SourcePod):
 		return []Finding{newFinding(PodSkipped, p.target(),
 			fmt.Sprintf("it opted in (%s) and is skipped, %s: %s", d.Rule, d.Reason, p.skipText()), p.edit())}
-	case d.Reason == inject.NotOptedIn && len(d.Clients) > 0 && !p.wiredByHand():
+	case d.Reason == inject.NotOptedIn && len(d.Clients) > 0 && !p.wiredByHand() && !s.allTrusted(p):
 		return []Finding{newFinding(NotOptedIn, p.target(),
 			fmt.Sprintf("it holds an S3 client (container %s), and neither it, its namespace nor a policy opts it in", strings.Join(d.Clients, ", ")),
 			s.optInFix(p))}
@@ -173,6 +173,35 @@ func (p *Pod) wiredByHand() bool {
 		}
 	}
 	return len(p.Clients) > 0
+}
+
+// allTrusted tells whether all that a pod speaks TLS to was asked, and is trusted: public storage, or
+// a CA of the image.
+func (s *Snapshot) allTrusted(p *Pod) bool {
+	asked := 0
+	for _, u := range s.uses() {
+		if u.pod != p || u.storage == nil {
+			continue
+		}
+		if !u.trust.known || !u.trusts(s) {
+			return false
+		}
+		asked++
+	}
+	speaks := 0
+	for i := range p.Clients {
+		for _, config := range p.Clients[i].Configs {
+			for j := range config.Storages {
+				if address, _ := config.Storages[j].Question(); address != "" {
+					speaks++
+				}
+			}
+		}
+		if len(p.Clients[i].Configs) == 0 {
+			return false
+		}
+	}
+	return speaks > 0 && asked >= speaks
 }
 
 // restart is the command that creates the pod anew.

@@ -166,6 +166,10 @@ type Client struct {
 	Container string `json:"container"`
 	// File is where the CA is mounted; empty where it is not.
 	File string `json:"file,omitempty"`
+	// Trusts are the CAs that lie where the client reads roots from; TrustsUnseen: there is one whose
+	// source is not known.
+	Trusts       []settings.CA `json:"trusts,omitempty"`
+	TrustsUnseen bool          `json:"trustsUnseen,omitempty"`
 	// Configs are the configuration files that its flags name.
 	Configs []Config `json:"configs,omitempty"`
 	// LogErrors counts what its log says of TLS, by the kind of error.
@@ -190,6 +194,8 @@ type Storage struct {
 
 	// CAFileMounted: its CA file lies under a mount of the container.
 	CAFileMounted bool `json:"caFileMounted,omitempty"`
+	// CA is what that file is from; nil where it is not known.
+	CA *settings.CA `json:"ca,omitempty"`
 }
 
 // CA is a CA in a namespace.
@@ -209,8 +215,13 @@ func (s *Snapshot) CAOf(p *Pod) *CA {
 	if p.CA == nil {
 		return nil
 	}
+	return s.findCA(p.Namespace, *p.CA)
+}
+
+// findCA returns a CA of a namespace; nil where it is not known.
+func (s *Snapshot) findCA(namespace string, of settings.CA) *CA {
 	for _, c := range s.CAs {
-		if c.Namespace == p.Namespace && c.CA == *p.CA {
+		if c.Namespace == namespace && c.CA == of {
 			return c
 		}
 	}

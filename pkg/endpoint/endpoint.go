@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -34,10 +35,20 @@ func ParseAddress(text string) (Address, error) {
 	if err != nil {
 		host, port = strings.Trim(rest, "[]"), "443"
 	}
-	if host == "" || port == "" || strings.ContainsAny(host, "/@ ") {
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || !isHost(host) {
 		return Address{}, fmt.Errorf("%q is no endpoint; write it as HOST:PORT", text)
 	}
 	return Address{HostPort: net.JoinHostPort(host, port), Name: host}, nil
+}
+
+// isHost tells whether a text may be the name or address of a host.
+func isHost(text string) bool {
+	if net.ParseIP(text) != nil {
+		return true
+	}
+	return text != "" && len(text) <= 253 && !strings.HasPrefix(text, "-") && !strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_", r))
+	})
 }
 
 // Chain is what a server sends: its own certificate first.
@@ -45,26 +56,44 @@ type Chain []*x509.Certificate
 
 // Fetch takes the certificates of a server, whoever it is.
 func Fetch(ctx context.Context, a Address) (Chain, error) {
-	state, err := handshake(ctx, a)
-	if err != nil {
+	said, err := handshake(ctx, a)
+	if err != nil && len(said.chain) == 0 {
 		return nil, explain(a, err)
 	}
-	return state.PeerCertificates, nil
+	return said.chain, nil
 }
 
-// handshake shakes hands with a server, whoever it is, and says no more.
-func handshake(ctx context.Context, a Address) (tls.ConnectionState, error) {
+// said is what a server said of itself.
+type said struct {
+	version uint16
+	chain   Chain
+	// asks: it asks for the client's certificate.
+	asks bool
+}
+
+// handshake shakes hands with a server, whoever it is, and says no more. Where that fails, what the
+// server said before is there nevertheless: one that wants the client's certificate sends its own
+// first.
+func handshake(ctx context.Context, a Address) (said, error) {
+	var s said
 	dialer := tls.Dialer{Config: &tls.Config{
 		ServerName:         serverName(a.Name),
 		InsecureSkipVerify: true, //nolint:gosec // what it sends is what is judged
 		MinVersion:         tls.VersionTLS10,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			s.version, s.chain = state.Version, state.PeerCertificates
+			return nil
+		},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			s.asks = true
+			return &tls.Certificate{}, nil // which sends none
+		},
 	}}
 	connection, err := dialer.DialContext(ctx, "tcp", a.HostPort)
 	if err != nil {
-		return tls.ConnectionState{}, err
+		return s, err
 	}
-	defer func() { _ = connection.Close() }()            // everything is said
-	return connection.(*tls.Conn).ConnectionState(), nil //nolint:forcetypeassert // as its documentation says
+	return s, connection.Close()
 }
 
 // serverName is what is asked for: an address is none.
@@ -82,6 +111,8 @@ func explain(a Address, err error) error {
 	switch {
 	case errors.As(err, &noTLS):
 		return fmt.Errorf("%s does not speak TLS: it may be a port for plain HTTP; name the one for HTTPS", a.HostPort)
+	case errors.As(err, &dns) && !dns.IsNotFound:
+		return fmt.Errorf("whether the name %s is known cannot be found out here: %w", a.Name, err)
 	case errors.As(err, &dns):
 		return fmt.Errorf("the name %s is not known here: %w", a.Name, err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -136,13 +167,16 @@ func (c Chain) Top() (*x509.Certificate, Kind) {
 	}
 }
 
+// issuerOf returns the certificate of the chain that signed another one: the root where there is a
+// cross-signed one beside it.
 func (c Chain) issuerOf(signed *x509.Certificate) *x509.Certificate {
+	var found *x509.Certificate
 	for _, candidate := range c {
-		if candidate != signed && !candidate.Equal(signed) && signed.CheckSignatureFrom(candidate) == nil {
-			return candidate
+		if candidate != signed && !candidate.Equal(signed) && signed.CheckSignatureFrom(candidate) == nil && (found == nil || signedItself(candidate)) {
+			found = candidate
 		}
 	}
-	return nil
+	return found
 }
 
 func signedItself(c *x509.Certificate) bool {
@@ -155,9 +189,12 @@ func (c Chain) Trust(ca *x509.Certificate, name string, now time.Time) error {
 	return c.TrustBy([]*x509.Certificate{ca}, name, now)
 }
 
-// Names returns the names and addresses that a certificate is for.
+// Names returns the names and addresses that a certificate is for, to be printed.
 func Names(c *x509.Certificate) []string {
-	names := append([]string(nil), c.DNSNames...)
+	var names []string
+	for _, name := range c.DNSNames {
+		names = append(names, Printable(name))
+	}
 	for _, ip := range c.IPAddresses {
 		names = append(names, ip.String())
 	}

@@ -46,31 +46,27 @@ type Probe struct {
 	OldTLS bool `json:"oldTLS,omitempty"`
 	// Chain is what it sent, as PEM.
 	Chain string `json:"chain,omitempty"`
-	// SystemTrust tells whether the roots of the system that asked trust it; HasSystemRoots,
-	// whether that has any.
-	SystemTrust    bool `json:"systemTrust,omitempty"`
-	HasSystemRoots bool `json:"hasSystemRoots,omitempty"`
+	// AsksClient: it asks for the client's certificate, too.
+	AsksClient bool `json:"asksClient,omitempty"`
 }
 
 // Ask asks an endpoint who it is. It never fails: what went wrong is in the answer. from says
 // where that was, for people.
-func Ask(ctx context.Context, a Address, from string, now time.Time) Probe {
+func Ask(ctx context.Context, a Address, from string) Probe {
 	p := Probe{Address: a.HostPort, Name: a.Name, From: from}
-	state, err := handshake(ctx, a)
+	said, err := handshake(ctx, a)
 	if err != nil {
 		p.Failure, p.Detail = classify(err), explain(a, err).Error()
+	}
+	if len(said.chain) == 0 {
 		return p
 	}
-	p.TLS, p.OldTLS = tls.VersionName(state.Version), state.Version < tls.VersionTLS12
+	p.TLS, p.OldTLS, p.AsksClient = tls.VersionName(said.version), said.version < tls.VersionTLS12, said.asks
 	var file bytes.Buffer
-	for _, c := range state.PeerCertificates {
+	for _, c := range said.chain {
 		_ = pem.Encode(&file, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a buffer takes everything
 	}
 	p.Chain = file.String()
-	if roots, err := x509.SystemCertPool(); err == nil && !roots.Equal(x509.NewCertPool()) {
-		p.HasSystemRoots = true
-		p.SystemTrust = Chain(state.PeerCertificates).trust(roots, a.Name, now) == nil
-	}
 	return p
 }
 
@@ -83,8 +79,10 @@ func classify(err error) Failure {
 		return PlainHTTP
 	case errors.As(err, &noTLS):
 		return NoTLS
-	case errors.As(err, &dns):
+	case errors.As(err, &dns) && dns.IsNotFound:
 		return UnknownDNS
+	case errors.As(err, &dns):
+		return Unreached
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Refused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

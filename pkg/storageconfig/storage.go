@@ -5,11 +5,15 @@ package storageconfig
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/endpoint"
 )
 
 // Storage is one S3 storage that a configuration names.
@@ -30,15 +34,52 @@ type Storage struct {
 	// CAFile is the file that takes the place of the system's roots; CAFilePath is the setting of it.
 	CAFile     string `json:"caFile,omitempty"`
 	CAFilePath string `json:"caFilePath,omitempty"`
+	// ServerName is the name that the certificate has to have where it is not the endpoint's.
+	ServerName string `json:"serverName,omitempty"`
+	// ClientCertificate: the client has a certificate of its own.
+	ClientCertificate bool `json:"clientCertificate,omitempty"`
 	// TakesScheme: the product reads an endpoint with a scheme.
 	TakesScheme bool `json:"takesScheme,omitempty"`
 }
 
+// Variables says what the products put in place of a variable of a configuration.
+type Variables struct {
+	// Of returns the value of one, where it is known.
+	Of func(name string) (value string, known bool)
+	// Braces: ${NAME} and ${NAME:default} are variables beside $(NAME).
+	Braces bool
+}
+
+var variables = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}`)
+
+// expand puts values in place of variables, and $(NAME) where the value is not known.
+func (v Variables) expand(file []byte) []byte {
+	return variables.ReplaceAllFunc(file, func(found []byte) []byte {
+		match := variables.FindSubmatch(found)
+		name, braces := string(match[1]), len(match[2]) > 0
+		if braces {
+			name = string(match[2])
+			if !v.Braces {
+				return found
+			}
+		}
+		if v.Of != nil {
+			if value, known := v.Of(name); known {
+				return []byte(value)
+			}
+		}
+		if match[3] != nil {
+			return match[3]
+		}
+		return []byte("$(" + name + ")")
+	})
+}
+
 // Parse reads a configuration file of any of the products. Where it configures no S3 storage it
 // returns none. An error quotes nothing of the file.
-func Parse(file []byte) ([]Storage, error) {
+func Parse(file []byte, with Variables) ([]Storage, error) {
 	var root map[string]any
-	if err := yaml.Unmarshal(file, &root); err != nil {
+	if err := yaml.Unmarshal(with.expand(file), &root, func(d *json.Decoder) *json.Decoder { d.UseNumber(); return d }); err != nil {
 		return nil, errors.New("it is no YAML mapping") // the error quotes the file, which holds credentials
 	}
 	var found []Storage
@@ -68,7 +109,11 @@ func (b *block) read(root map[string]any) []Storage {
 		if b.common != nil {
 			values = under(values, mapAt(root, b.common))
 		}
-		found = append(found, b.storage(strings.Join(at, "."), values))
+		s := b.storage(strings.Join(at, "."), values)
+		if b.url != "" && s.Endpoint == "" && s.Bucket == "" && text(values, b.url) == "" {
+			continue // options of a client that is not in use
+		}
+		found = append(found, s)
 	}
 	return found
 }
@@ -100,14 +145,20 @@ func (b *block) storage(path string, values map[string]any) Storage {
 	if s.CAFile == "" {
 		s.CAFilePath = ""
 	}
+	for _, key := range b.serverName {
+		s.ServerName = cmp.Or(s.ServerName, text(values, key))
+	}
+	for _, key := range b.clientCertificate {
+		s.ClientCertificate = s.ClientCertificate || text(values, key) != ""
+	}
 	return s
 }
 
 // readURL reads the URL form of Loki: s3://KEY:SECRET@HOST/BUCKET, where a host without a dot is a region.
 func (s *Storage) readURL(text string) {
 	parsed, err := url.Parse(text)
-	if err != nil || parsed.Host == "" || !strings.Contains(parsed.Hostname(), ".") {
-		return
+	if err != nil || parsed.Host == "" || !strings.Contains(parsed.Hostname(), ".") || strings.Contains(parsed.Path+parsed.RawQuery+parsed.Fragment, "@") {
+		return // with an @ behind the host, what looks like it is a key
 	}
 	host := parsed.Host
 	if parsed.Scheme != "https" {
@@ -119,7 +170,8 @@ func (s *Storage) readURL(text string) {
 	s.Bucket = cmp.Or(s.Bucket, strings.Trim(parsed.Path, "/"))
 }
 
-// withoutUser drops the credentials of an endpoint that is written as a URL.
+// withoutUser drops the credentials of an endpoint that is written as a URL, and what stands behind
+// its host.
 func withoutUser(endpoint string) string {
 	scheme, rest, found := strings.Cut(endpoint, "://")
 	if !found {
@@ -127,6 +179,9 @@ func withoutUser(endpoint string) string {
 	}
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		rest = rest[at+1:]
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 && len(rest) > end+1 {
+		rest = rest[:end] + "/…"
 	}
 	if found {
 		return scheme + "://" + rest
@@ -139,22 +194,33 @@ func (s *Storage) Plain() bool {
 	return s.Insecure || s.TakesScheme && strings.HasPrefix(s.Endpoint, "http://")
 }
 
+// HasVariable tells whether the endpoint holds a variable whose value is not known.
+func (s *Storage) HasVariable() bool {
+	return strings.Contains(s.Endpoint, "$(") || strings.Contains(s.Endpoint, "${")
+}
+
 // Address returns the endpoint as HOST:PORT, with the port that the client takes where none is
-// written; nothing where there is no endpoint, or a variable that only the product expands.
+// written; nothing where there is no endpoint, a variable whose value is not known, or what is no
+// host.
 func (s *Storage) Address() string {
 	host := s.Endpoint
 	if _, rest, found := strings.Cut(host, "://"); found {
 		host = rest
 	}
 	host, _, _ = strings.Cut(host, "/")
-	if host == "" || strings.ContainsAny(host, "$(){}") {
+	if !strings.HasPrefix(host, "[") && strings.Count(host, ":") > 1 {
 		return ""
 	}
-	if at := strings.LastIndexByte(host, ':'); at >= 0 && !strings.HasSuffix(host, "]") && strings.Count(host, ":") == 1 || strings.Contains(host, "]:") {
-		return host
+	if at := strings.LastIndexByte(host, ':'); at < 0 || strings.HasSuffix(host, "]") {
+		if s.Plain() {
+			host += ":80"
+		} else {
+			host += ":443"
+		}
 	}
-	if s.Plain() {
-		return host + ":80"
+	address, err := endpoint.ParseAddress(host)
+	if err != nil {
+		return ""
 	}
-	return host + ":443"
+	return address.HostPort
 }

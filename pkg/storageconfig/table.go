@@ -1,6 +1,7 @@
 package storageconfig
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -16,12 +17,13 @@ type block struct {
 	// common is where its settings come from that it does not say itself.
 	common []string
 
-	bucket         []string
-	skipVerify     []string
-	deadSkipVerify string
-	caFile         []string
-	url            string
-	takesScheme    bool
+	bucket                        []string
+	skipVerify                    []string
+	deadSkipVerify                string
+	caFile                        []string
+	serverName, clientCertificate []string
+	url                           string
+	takesScheme                   bool
 	// fallback: it counts where no other one takes its settings from it.
 	fallback bool
 }
@@ -36,6 +38,7 @@ var blocks = slices.Concat(
 		path: []string{"config"}, when: isS3("type"),
 		bucket: []string{"bucket"}, caFile: []string{"http_config.tls_config.ca_file"},
 		skipVerify: []string{"http_config.insecure_skip_verify"}, deadSkipVerify: "http_config.tls_config.insecure_skip_verify",
+		serverName: []string{"http_config.tls_config.server_name"}, clientCertificate: []string{"http_config.tls_config.cert_file"},
 	}},
 	// Tempo
 	[]block{
@@ -65,6 +68,7 @@ func tempo(path string, when func(map[string]any) bool) block {
 	return block{
 		path: split(path), when: when, bucket: []string{"bucket"},
 		skipVerify: []string{"tls_insecure_skip_verify"}, caFile: []string{"tls_ca_path"},
+		serverName: []string{"tls_server_name"}, clientCertificate: []string{"tls_cert_path"},
 	}
 }
 
@@ -80,6 +84,7 @@ func bucketClient(path string, when func(map[string]any) bool, common string) bl
 	return block{
 		path: split(path), common: split(common), when: when, bucket: []string{"bucket_name"},
 		skipVerify: []string{"http.insecure_skip_verify"}, caFile: []string{"http.tls_ca_path"},
+		serverName: []string{"http.tls_server_name"}, clientCertificate: []string{"http.tls_cert_path"},
 	}
 }
 
@@ -89,7 +94,8 @@ func common(path string) block {
 	return block{
 		path: split(path), fallback: true,
 		bucket: []string{"bucketnames", "bucket_name"}, skipVerify: []string{"http_config.insecure_skip_verify", "http.insecure_skip_verify"},
-		caFile: []string{"http_config.ca_file", "http.tls_ca_path"}, url: "s3", takesScheme: true,
+		caFile: []string{"http_config.ca_file", "http.tls_ca_path"}, serverName: []string{"http.tls_server_name"},
+		clientCertificate: []string{"http.tls_cert_path"}, url: "s3", takesScheme: true,
 	}
 }
 
@@ -164,8 +170,13 @@ func at(root map[string]any, path string) any {
 }
 
 func text(root map[string]any, path string) string {
-	value, _ := at(root, path).(string)
-	return strings.TrimSpace(value)
+	switch value := at(root, path).(type) {
+	case string:
+		return strings.TrimSpace(value)
+	case json.Number: // a bucket may be named 20240101
+		return value.String()
+	}
+	return ""
 }
 
 func isTrue(root map[string]any, path string) bool {

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,7 +50,7 @@ func (r *run) askEndpoints(ctx context.Context) {
 			}
 			ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 			defer cancel()
-			answers[i] = endpoint.Ask(ctx, q.address, "here", r.snapshot.Taken)
+			answers[i] = endpoint.Ask(ctx, q.address, "here")
 		})
 	}
 	all.Wait()
@@ -75,11 +76,12 @@ func isClusterName(name string) bool {
 
 func (r *run) questions() []question {
 	var all []question
-	add := func(namespace, text string) {
+	add := func(namespace, text, name string) {
 		address, err := endpoint.ParseAddress(text)
 		if err != nil {
 			return // a configuration that names no endpoint is told of
 		}
+		address.Name = cmp.Or(name, address.Name)
 		if !r.scope.InCluster {
 			namespace = "" // it is asked once
 		}
@@ -92,12 +94,16 @@ func (r *run) questions() []question {
 		if namespace == "" {
 			namespace = metav1.NamespaceDefault
 		}
-		add(namespace, r.scope.Endpoint)
+		add(namespace, r.scope.Endpoint, "")
 	}
 	for _, p := range r.snapshot.Pods {
 		for i := range p.Clients {
-			for _, address := range p.Clients[i].Addresses() {
-				add(p.Namespace, address)
+			for _, config := range p.Clients[i].Configs {
+				for j := range config.Storages {
+					if address, name := config.Storages[j].Question(); address != "" {
+						add(p.Namespace, address, name)
+					}
+				}
 			}
 		}
 	}

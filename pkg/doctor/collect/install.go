@@ -260,6 +260,13 @@ func restricted(c corev1.Container) corev1.PodSpec {
 	}
 }
 
+// expandsBraces tells whether a flag of a container has its configuration expanded.
+func expandsBraces(c *inject.Container) bool {
+	return s3client.HasFlag(s3client.Container{Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args}, func(name string) bool {
+		return name == "config.expand-env"
+	})
+}
+
 // hasS3Flag tells whether flags of a container configure its storage too.
 func hasS3Flag(c *inject.Container) bool {
 	return s3client.HasFlag(s3client.Container{Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args}, func(name string) bool {

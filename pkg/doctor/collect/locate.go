@@ -1,8 +1,10 @@
 package collect
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -51,41 +53,80 @@ func sourcesOf(pod *inject.Pod, c *inject.Container) []source {
 		if values[flag] == "" {
 			continue
 		}
-		file := strings.TrimSpace(strings.Split(values[flag], ",")[0])
+		file := withValues(c, strings.TrimSpace(strings.Split(values[flag], ",")[0]))
 		if s, ok := locate(pod, c, file); ok {
 			s.flag = flag
 			found = append(found, s)
 		} else {
-			found = append(found, source{flag: flag, why: file + " is in no Secret or ConfigMap of the pod"})
+			found = append(found, source{flag: flag, why: "the file is in no Secret or ConfigMap of the pod"})
 		}
 	}
 	return found
 }
 
-// inline follows $(NAME), as the kubelet does, to the variable's source.
+// wholeVariable is a text that is a variable alone, as the kubelet or a shell expands it, and
+// someVariable one anywhere.
+//
+//nolint:gochecknoglobals // constants
+var (
+	wholeVariable = regexp.MustCompile(`^["']?\$(?:\(([A-Za-z_][A-Za-z0-9_]*)\)|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))["']?$`)
+	someVariable  = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\)`)
+)
+
+// inline follows a variable to its source. What is no configuration is not told: it may hold one.
 func inline(c *inject.Container, flag, text string) source {
-	name, isVariable := strings.CutPrefix(text, "$(")
-	name, closed := strings.CutSuffix(name, ")")
-	if !isVariable || !closed {
+	match := wholeVariable.FindStringSubmatch(text)
+	if match == nil {
+		if strings.HasPrefix(strings.Trim(text, `"'`), "$") || strings.HasPrefix(text, "`") {
+			return source{flag: flag, why: "a shell makes it when the container starts"}
+		}
 		return source{flag: flag, text: text}
 	}
-	for i := len(c.Env) - 1; i >= 0; i-- {
-		e := &c.Env[i]
-		switch {
-		case e.Name != name:
-			continue
-		case e.ValueFrom == nil:
-			return source{flag: flag, text: e.Value}
-		case e.ValueFrom.SecretKeyRef != nil:
-			return source{kind: "Secret", name: e.ValueFrom.SecretKeyRef.Name, key: e.ValueFrom.SecretKeyRef.Key, flag: flag}
-		case e.ValueFrom.ConfigMapKeyRef != nil:
-			return source{kind: "ConfigMap", name: e.ValueFrom.ConfigMapKeyRef.Name, key: e.ValueFrom.ConfigMapKeyRef.Key, flag: flag}
-		}
+	name := cmp.Or(match[1], match[2], match[3])
+	switch e := variable(c, name); {
+	case e == nil:
+	case e.ValueFrom == nil:
+		return source{flag: flag, text: e.Value}
+	case e.ValueFrom.SecretKeyRef != nil:
+		return source{kind: "Secret", name: e.ValueFrom.SecretKeyRef.Name, key: e.ValueFrom.SecretKeyRef.Key, flag: flag}
+	case e.ValueFrom.ConfigMapKeyRef != nil:
+		return source{kind: "ConfigMap", name: e.ValueFrom.ConfigMapKeyRef.Name, key: e.ValueFrom.ConfigMapKeyRef.Key, flag: flag}
 	}
 	return source{flag: flag, why: fmt.Sprintf("the variable %s that it names has no value that can be read", name)}
 }
 
-// locate returns the object and key that a path of a container is from.
+// variable returns a container's variable; nil where there is none. Of one that is given twice the
+// last one counts.
+func variable(c *inject.Container, name string) *corev1.EnvVar {
+	for i := len(c.Env) - 1; i >= 0; i-- {
+		if c.Env[i].Name == name {
+			return &c.Env[i]
+		}
+	}
+	return nil
+}
+
+// value returns what the manifest says of a variable.
+func value(c *inject.Container, name string) (string, bool) {
+	e := variable(c, name)
+	if e == nil || e.ValueFrom != nil || strings.Contains(e.Value, "$(") {
+		return "", false
+	}
+	return e.Value, true
+}
+
+// withValues expands $(NAME) as the kubelet does, where the manifest has the value.
+func withValues(c *inject.Container, text string) string {
+	return someVariable.ReplaceAllStringFunc(text, func(found string) string {
+		if is, known := value(c, found[2:len(found)-1]); known {
+			return is
+		}
+		return found
+	})
+}
+
+// locate returns the object and key that a path of a container is from; of several that it may be
+// from, the last one.
 func locate(pod *inject.Pod, c *inject.Container, file string) (source, bool) {
 	file = path.Clean(file)
 	var best *corev1.VolumeMount
@@ -100,7 +141,9 @@ func locate(pod *inject.Pod, c *inject.Container, file string) (source, bool) {
 	relative := strings.Trim(path.Join(best.SubPath, strings.TrimPrefix(file, path.Clean(best.MountPath))), "/")
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Name == best.Name {
-			return inVolume(v, relative)
+			if found := inVolume(v, relative); len(found) > 0 {
+				return found[len(found)-1], true
+			}
 		}
 	}
 	return source{}, false
@@ -111,44 +154,40 @@ func isUnder(file, mount string) bool {
 	return file == mount || mount == "/" || strings.HasPrefix(file, mount+"/")
 }
 
-func inVolume(v *corev1.Volume, file string) (source, bool) {
+// inVolume returns the objects and keys that a file of a volume may be from.
+func inVolume(v *corev1.Volume, file string) []source {
+	file = strings.TrimPrefix(file, "..data/")
+	var found []source
 	switch {
 	case v.Secret != nil:
-		return inItems("Secret", v.Secret.SecretName, v.Secret.Items, file)
+		found = inItems(found, "Secret", v.Secret.SecretName, v.Secret.Items, file)
 	case v.ConfigMap != nil:
-		return inItems("ConfigMap", v.ConfigMap.Name, v.ConfigMap.Items, file)
+		found = inItems(found, "ConfigMap", v.ConfigMap.Name, v.ConfigMap.Items, file)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
 			p := &v.Projected.Sources[i]
-			var found source
-			var ok bool
 			switch {
 			case p.Secret != nil:
-				found, ok = inItems("Secret", p.Secret.Name, p.Secret.Items, file)
-				ok = ok && (len(p.Secret.Items) > 0 || len(v.Projected.Sources) == 1)
+				found = inItems(found, "Secret", p.Secret.Name, p.Secret.Items, file)
 			case p.ConfigMap != nil:
-				found, ok = inItems("ConfigMap", p.ConfigMap.Name, p.ConfigMap.Items, file)
-				ok = ok && (len(p.ConfigMap.Items) > 0 || len(v.Projected.Sources) == 1)
-			}
-			if ok {
-				return found, true
+				found = inItems(found, "ConfigMap", p.ConfigMap.Name, p.ConfigMap.Items, file)
 			}
 		}
 	}
-	return source{}, false
+	return found
 }
 
-// inItems returns the key that a file of a volume is from.
-func inItems(kind, name string, items []corev1.KeyToPath, file string) (source, bool) {
-	if len(items) == 0 {
-		return source{kind: kind, name: name, key: file}, true
+// inItems adds the key that a file of a volume is from.
+func inItems(found []source, kind, name string, items []corev1.KeyToPath, file string) []source {
+	if len(items) == 0 && file != "" && !strings.Contains(file, "/") {
+		return append(found, source{kind: kind, name: name, key: file})
 	}
 	for _, item := range items {
 		if path.Clean(item.Path) == file {
-			return source{kind: kind, name: name, key: item.Key}, true
+			found = append(found, source{kind: kind, name: name, key: item.Key})
 		}
 	}
-	return source{}, false
+	return found
 }
 
 // mounted tells whether a path lies under a mount of a container.

@@ -311,20 +311,35 @@ func (r *run) client(ctx context.Context, pod *doctor.Pod, view *inject.Pod, c *
 	if !r.scope.Deep {
 		return client
 	}
+	client.Trusts, client.TrustsUnseen = trusted(view, c)
+	for _, of := range client.Trusts {
+		r.ca(ctx, pod.Namespace, of)
+	}
 	for _, source := range sourcesOf(view, c) {
-		client.Configs = append(client.Configs, r.config(ctx, pod, c, &source)...)
+		client.Configs = append(client.Configs, r.config(ctx, pod, view, c, &source)...)
+	}
+	if hasS3Flag(c) && !slices.ContainsFunc(client.Configs, func(config doctor.Config) bool { return len(config.Storages) > 0 }) {
+		r.snapshot.Gaps = append(r.snapshot.Gaps, doctor.Gap{
+			Target: doctor.Target{Namespace: pod.Namespace, Object: pod.Workload, Pods: []string{pod.Name}},
+			What:   "the flags of " + c.Name + " that configure its storage", Why: "only configuration files are read", Fix: askByHand(pod),
+		})
 	}
 	client.LogErrors = r.logErrors(ctx, pod, c.Name)
 	return client
 }
 
+// askByHand is the command that asks an endpoint which cannot be read from the cluster.
+func askByHand(pod *doctor.Pod) string {
+	return fmt.Sprintf("kubectl s3-tls doctor -n %s %s --endpoint HOST:PORT", pod.Namespace, pod.Name)
+}
+
 // config reads a configuration; none where it cannot be seen.
-func (r *run) config(ctx context.Context, pod *doctor.Pod, c *inject.Container, from *source) []doctor.Config {
+func (r *run) config(ctx context.Context, pod *doctor.Pod, view *inject.Pod, c *inject.Container, from *source) []doctor.Config {
 	at := doctor.Target{Namespace: pod.Namespace, Object: pod.Workload, Pods: []string{pod.Name}}
 	if from.why != "" {
 		r.snapshot.Gaps = append(r.snapshot.Gaps, doctor.Gap{
 			Target: at, What: fmt.Sprintf("the configuration of %s (--%s)", c.Name, from.flag), Why: from.why,
-			Fix: "kubectl s3-tls doctor --endpoint HOST:PORT checks an endpoint all the same",
+			Fix: askByHand(pod),
 		})
 		return nil
 	}
@@ -341,13 +356,27 @@ func (r *run) config(ctx context.Context, pod *doctor.Pod, c *inject.Container, 
 			return []doctor.Config{config}
 		}
 	}
-	storages, err := storageconfig.Parse(file)
+	storages, err := storageconfig.Parse(file, storageconfig.Variables{
+		Of: func(name string) (string, bool) { return value(c, name) }, Braces: expandsBraces(c),
+	})
 	if err != nil {
 		config.Invalid = true
 		return []doctor.Config{config}
 	}
 	for _, s := range storages {
-		config.Storages = append(config.Storages, doctor.Storage{Storage: s, CAFileMounted: s.CAFile != "" && mounted(c, s.CAFile)})
+		storage := doctor.Storage{Storage: s, CAFileMounted: s.CAFile != "" && mounted(c, s.CAFile)}
+		if place, ok := locate(view, c, s.CAFile); ok && s.CAFile != "" {
+			of := place.ca()
+			storage.CA = &of
+			r.ca(ctx, pod.Namespace, of)
+		}
+		if s.HasVariable() {
+			r.snapshot.Gaps = append(r.snapshot.Gaps, doctor.Gap{
+				Target: at, What: fmt.Sprintf("the endpoint of %s (%s)", c.Name, config.Place), Why: "it holds a variable whose value is not in the pod's manifest",
+				Fix: askByHand(pod),
+			})
+		}
+		config.Storages = append(config.Storages, storage)
 	}
 	return []doctor.Config{config}
 }

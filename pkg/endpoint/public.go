@@ -1,0 +1,30 @@
+package endpoint
+
+import (
+	"crypto/x509"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// publicRoots are Mozilla's, those that images of applications hold. Those of the machine that asks
+// are not meant: a company's own CA is often among them, and in no image.
+var publicRoots = sync.OnceValue(func() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for root := range bundle.Roots() {
+		if c, err := x509.ParseCertificate(root.Certificate); err == nil {
+			if root.Constraint != nil {
+				pool.AddCertWithConstraint(c, root.Constraint)
+			} else {
+				pool.AddCert(c)
+			}
+		}
+	}
+	return pool
+})
+
+// TrustByPublic returns why a client that trusts the public CAs does not trust the chain for a name.
+func (c Chain) TrustByPublic(name string, now time.Time) error {
+	return c.trust(publicRoots(), name, now)
+}
