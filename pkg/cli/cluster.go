@@ -75,6 +75,9 @@ func parseTarget(args []string) (kind, name string, err error) {
 	case 0:
 		return "", "", nil
 	case 2:
+		if strings.Contains(args[0], "/") {
+			return "", "", errors.New("name one object, as POD or TYPE/NAME")
+		}
 		args = []string{args[0] + "/" + args[1]}
 	case 1:
 	default:

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor/collect"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/endpoint"
 )
 
 // examination holds the flags of doctor.
@@ -28,6 +30,8 @@ type examination struct {
 	image         string
 	save, load    string
 	output        string
+	// other is a flag that --load does not go with.
+	other string
 }
 
 func newDoctor(streams Streams) *cobra.Command {
@@ -56,7 +60,14 @@ Exit status: 0 nothing found, 1 findings, 2 something could not be checked, or w
   # Send what was seen to somebody else, who looks at it without the cluster
   kubectl s3-tls doctor -A --save case.json
   kubectl s3-tls doctor --load case.json`,
-		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args, streams) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.Flags().Visit(func(f *pflag.Flag) {
+				if f.Name != "load" && f.Name != "output" {
+					e.other = f.Name
+				}
+			})
+			return e.run(cmd.Context(), args, streams)
+		},
 	}
 	cmd.ValidArgsFunction = e.completePods
 	flags := cmd.Flags()
@@ -75,6 +86,9 @@ Exit status: 0 nothing found, 1 findings, 2 something could not be checked, or w
 func (e *examination) run(ctx context.Context, args []string, streams Streams) error {
 	if e.output != "table" && e.output != "json" {
 		return fmt.Errorf("-o %q is neither table nor json", e.output)
+	}
+	if e.timeout <= 0 {
+		return fmt.Errorf("--timeout %s: an endpoint needs some time to answer", e.timeout)
 	}
 	snapshot, err := e.snapshot(ctx, args, streams)
 	if err != nil {
@@ -105,8 +119,11 @@ func (e *examination) run(ctx context.Context, args []string, streams Streams) e
 // snapshot takes one, or loads it.
 func (e *examination) snapshot(ctx context.Context, args []string, streams Streams) (*doctor.Snapshot, error) {
 	if e.load != "" {
-		if len(args) > 0 || e.allNamespaces || e.selector != "" || e.endpoint != "" || e.inCluster || e.save != "" {
-			return nil, errors.New("--load looks at what is in the file; it takes no other choice")
+		if len(args) > 0 {
+			return nil, fmt.Errorf("--load looks at all that is in the file; it takes no %q beside it", args[0])
+		}
+		if e.other != "" {
+			return nil, fmt.Errorf("--load looks at all that is in the file; it takes no --%s beside it", e.other)
 		}
 		return loadSnapshot(e.load)
 	}
@@ -129,6 +146,11 @@ func (e *examination) scope(args []string) (collect.Scope, error) {
 	}
 	if scope.Kind != "" && (e.allNamespaces || e.selector != "") {
 		return scope, errors.New("an object and -A or -l: give one of them")
+	}
+	if e.endpoint != "" {
+		if _, err := endpoint.ParseAddress(e.endpoint); err != nil {
+			return scope, fmt.Errorf("--endpoint: %w", err)
+		}
 	}
 	err = e.choose(&scope, e.allNamespaces, e.selector)
 	return scope, err
@@ -154,6 +176,9 @@ func loadSnapshot(file string) (*doctor.Snapshot, error) {
 	if snapshot.Version != doctor.SnapshotVersion {
 		return nil, fmt.Errorf("%s is of format %d; this version of the tool reads format %d", file, snapshot.Version, doctor.SnapshotVersion)
 	}
+	if err := snapshot.Check(); err != nil {
+		return nil, fmt.Errorf("%s is no file that --save wrote: %w", file, err)
+	}
 	return &snapshot, nil
 }
 
@@ -170,13 +195,17 @@ func printJSONFindings(w io.Writer, snapshot *doctor.Snapshot, findings []doctor
 
 // printFindings prints a table, with the fix of each finding below it.
 func printFindings(streams Streams, snapshot *doctor.Snapshot, findings []doctor.Finding) error {
+	if len(findings) == 0 && len(snapshot.Pods)+len(snapshot.Workloads)+len(snapshot.Probes) == 0 {
+		_, err := fmt.Fprintln(streams.Out, "Nothing is wrong: no pod here holds an S3 client or opts in.")
+		return err
+	}
 	if len(findings) == 0 {
 		_, err := fmt.Fprintf(streams.Out, "Nothing is wrong with %s, %s and %s.\n", count(len(snapshot.Pods), "pod"), count(len(snapshot.CAs), "CA"), count(len(snapshot.Probes), "endpoint"))
 		return err
 	}
 	rows := [][3]string{{"POD", "SEVERITY", "CODE"}}
 	for i := range findings {
-		rows = append(rows, [3]string{findings[i].Target.String(), string(findings[i].Severity), string(findings[i].Code)})
+		rows = append(rows, [3]string{endpoint.Printable(findings[i].Target.String()), string(findings[i].Severity), string(findings[i].Code)})
 	}
 	var widths [3]int
 	for _, row := range rows {

@@ -25,7 +25,7 @@ import (
 // fetch holds the flags of fetch-ca.
 type fetch struct {
 	serverName, fingerprint string
-	secret, configMap       string
+	secret, configMap, key  string
 	namespace               string
 	timeout                 time.Duration
 }
@@ -54,19 +54,22 @@ it is not trusted, 2 wrong usage or no connection. Then nothing is printed.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args[0], streams) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd.Context(), args[0], cmd.Flags().Changed("fingerprint"), streams)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.fingerprint, "fingerprint", "", "take a CA with this SHA-256 fingerprint only, sha256:…")
-	flags.StringVar(&f.secret, "secret", "", "print a Secret of this name, with the CA as "+v1alpha1.DefaultKey)
-	flags.StringVar(&f.configMap, "configmap", "", "print a ConfigMap of this name, with the CA as "+v1alpha1.DefaultKey)
+	flags.StringVar(&f.secret, "secret", "", "print a Secret of this name, with the CA")
+	flags.StringVar(&f.configMap, "configmap", "", "print a ConfigMap of this name, with the CA")
+	flags.StringVar(&f.key, "key", v1alpha1.DefaultKey, "key of the CA in the Secret or ConfigMap")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace of the Secret or ConfigMap")
 	flags.StringVar(&f.serverName, "server-name", "", "name that the certificate has to have, where it is not the host's")
 	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for the endpoint")
 	return cmd
 }
 
-func (f *fetch) validate() (fingerprint string, err error) {
+func (f *fetch) validate(pinned bool) (fingerprint string, err error) {
 	switch name := cmp.Or(f.secret, f.configMap); {
 	case f.secret != "" && f.configMap != "":
 		return "", errors.New("--secret and --configmap: give one of them")
@@ -74,14 +77,22 @@ func (f *fetch) validate() (fingerprint string, err error) {
 		return "", fmt.Errorf("%q is no valid name of an object", name)
 	case name == "" && f.namespace != "":
 		return "", errors.New("-n is for --secret and --configmap")
-	case f.fingerprint == "":
+	case f.namespace != "" && len(validation.IsDNS1123Label(f.namespace)) > 0:
+		return "", fmt.Errorf("%q is no valid name of a namespace", f.namespace)
+	case name == "" && f.key != v1alpha1.DefaultKey:
+		return "", errors.New("--key is for --secret and --configmap")
+	case len(validation.IsConfigMapKey(f.key)) > 0:
+		return "", fmt.Errorf("%q is no valid key of a Secret or ConfigMap", f.key)
+	case f.timeout <= 0:
+		return "", fmt.Errorf("--timeout %s: an endpoint needs some time to answer", f.timeout)
+	case !pinned:
 		return "", nil
 	}
 	return endpoint.ParseFingerprint(f.fingerprint)
 }
 
-func (f *fetch) run(ctx context.Context, text string, streams Streams) error {
-	wanted, err := f.validate()
+func (f *fetch) run(ctx context.Context, text string, pinned bool, streams Streams) error {
+	wanted, err := f.validate(pinned)
 	if err != nil {
 		return err
 	}
@@ -103,7 +114,7 @@ func (f *fetch) run(ctx context.Context, text string, streams Streams) error {
 	}
 	if kind == endpoint.Leaf {
 		return refuse("%s sends its own certificate alone, for %s; ask its owner for the CA certificate %q, or to have the server send its chain",
-			address.HostPort, names(chain[0]), chain[0].Issuer)
+			address.HostPort, names(chain[0]), endpoint.Printable(chain[0].Issuer.String()))
 	}
 	if err := describe(streams.Err, chain, ca, kind); err != nil {
 		return err
@@ -142,7 +153,7 @@ func kindText(kind endpoint.Kind) string {
 	case endpoint.Intermediate:
 		return "intermediate CA; its root is not sent. Go trusts by it, OpenSSL asks for the root"
 	case endpoint.SelfSigned:
-		return "the server's own certificate, which signed itself; it has to be fetched again after each renewal"
+		return "the server's own certificate, which signed itself, and no CA; have one issued by a CA, else it has to be fetched again after each renewal"
 	case endpoint.Root, endpoint.Leaf:
 	}
 	return "root CA"
@@ -150,7 +161,7 @@ func kindText(kind endpoint.Kind) string {
 
 func describe(w io.Writer, chain endpoint.Chain, ca *x509.Certificate, kind endpoint.Kind) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(key, value string) { fmt.Fprintf(table, "%s\t%s\n", key, value) }
+	row := func(key, value string) { fmt.Fprintf(table, "%s\t%s\n", key, endpoint.Printable(value)) }
 	row("subject", ca.Subject.String())
 	row("kind", kindText(kind))
 	row("valid", ca.NotBefore.UTC().Format(time.DateOnly)+" to "+ca.NotAfter.UTC().Format(time.DateOnly))
@@ -167,12 +178,12 @@ func (f *fetch) print(w io.Writer, ca *x509.Certificate) error {
 	case f.secret != "":
 		object = &corev1.Secret{
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: meta,
-			Type: corev1.SecretTypeOpaque, StringData: map[string]string{v1alpha1.DefaultKey: string(file)},
+			StringData: map[string]string{f.key: string(file)},
 		}
 	case f.configMap != "":
 		object = &corev1.ConfigMap{
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta,
-			Data: map[string]string{v1alpha1.DefaultKey: string(file)},
+			Data: map[string]string{f.key: string(file)},
 		}
 	default:
 		_, err := w.Write(file)

@@ -46,7 +46,9 @@ func newStatus(streams Streams) *cobra.Command {
 one that is there now.
 
 STATE is current, stale (the CA changed since the pod was created), unknown (it is not known which CA the pod
-carries, or the CA may not be read), not-injected (it would be, if it were created now), or why it is skipped.`,
+carries, or the CA may not be read), not-injected (it would be, if it were created now), or why it is skipped.
+
+Exit status: 0 fine, 2 something could not be read, which is told on standard error, or wrong usage.`,
 		Example: `  # The pods of the whole cluster
   kubectl s3-tls status -A
 
@@ -113,8 +115,15 @@ func (o *overview) run(ctx context.Context, streams Streams) error {
 				fmt.Fprintf(streams.Err, "%s: %s: %s\n", g.Target, g.What, g.Why)
 			}
 		}
-		if err := o.print(streams, statusOf(snapshot), snapshot.Taken, printed, first); err != nil || !o.watch {
+		if err := o.print(streams, statusOf(snapshot), snapshot, printed, first); err != nil {
 			return err
+		}
+		switch {
+		case o.watch:
+		case len(snapshot.Gaps) > 0:
+			return errUnchecked
+		default:
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -175,7 +184,7 @@ func stateOf(p *doctor.Pod) string {
 	return "current"
 }
 
-func (o *overview) print(streams Streams, all []podStatus, now time.Time, printed map[string]podStatus, first bool) error {
+func (o *overview) print(streams Streams, all []podStatus, snapshot *doctor.Snapshot, printed map[string]podStatus, first bool) error {
 	switch o.output {
 	case "json":
 		encoder := json.NewEncoder(streams.Out)
@@ -189,13 +198,13 @@ func (o *overview) print(streams Streams, all []podStatus, now time.Time, printe
 		_, err = streams.Out.Write(text)
 		return err
 	}
-	return o.printTable(streams, all, now, printed, first)
+	return o.printTable(streams, all, snapshot, printed, first)
 }
 
 // printTable prints the lines that are not as they were printed before, and of pods that are no more
 // a last one.
-func (o *overview) printTable(streams Streams, all []podStatus, now time.Time, printed map[string]podStatus, first bool) error {
-	if first && len(all) == 0 {
+func (o *overview) printTable(streams Streams, all []podStatus, snapshot *doctor.Snapshot, printed map[string]podStatus, first bool) error {
+	if first && len(all) == 0 && len(snapshot.Gaps) == 0 {
 		if _, err := io.WriteString(streams.Err, "No pod has opted in.\n"); err != nil || !o.watch {
 			return err
 		}
@@ -229,7 +238,7 @@ func (o *overview) printTable(streams Streams, all []podStatus, now time.Time, p
 			expires = p.Expires.UTC().Format(time.DateOnly)
 		}
 		lines = append(lines, o.cells(p.Namespace,
-			[]string{p.Name, cmp.Or(p.Source, "-"), cmp.Or(p.CA, "-"), expires, p.State, duration.HumanDuration(now.Sub(p.Created))},
+			[]string{p.Name, cmp.Or(p.Source, "-"), cmp.Or(p.CA, "-"), expires, p.State, duration.HumanDuration(snapshot.Taken.Sub(p.Created))},
 			[]string{p.Workload, cmp.Or(strings.Join(p.Containers, ","), "-"), cmp.Or(p.SHA256, "-")}))
 	}
 	return o.printLines(streams.Out, lines)

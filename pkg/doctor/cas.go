@@ -46,6 +46,8 @@ func (c *CA) fix(p *Pod, problem ca.ID) string {
 	switch {
 	case problem == ca.PrivateKey || problem == ca.Duplicate || problem == ca.OtherBlock:
 		return c.edit()
+	case problem == ca.NotCA || problem == ca.SoonExpired || problem == ca.HasExpired || problem == ca.WeakKey || problem == ca.WeakSignature:
+		return c.put("") // the endpoint would give the same one again
 	case len(c.Elsewhere) > 0 && problem == ca.Absence:
 		return c.copied(slices.Min(c.Elsewhere))
 	}
@@ -74,9 +76,11 @@ func (c *CA) edit() string {
 }
 
 // put is the command that puts a storage's CA in the place of this one, from its endpoint, or, where
-// there is none, from a file. To several certificates it adds one.
+// there is none, from a file that the storage's owner gives. To several certificates it adds one.
 func (c *CA) put(from string) string {
 	switch several := strings.Count(c.Certificates, "-----BEGIN") > 1; {
+	case from == "" && several:
+		return fmt.Sprintf("{ %s; cat s3-ca.crt; } | %s%s=/dev/stdin%s", c.read(c.Namespace), c.create(), c.CA.Key, apply)
 	case from == "":
 		return c.create() + c.CA.Key + "=s3-ca.crt" + apply
 	case several:

@@ -67,7 +67,7 @@ func (c *Client) checkCAFile(st *Storage, at func(string) string, tell func(Code
 	switch {
 	case st.CAFile == "" || st.CAFile == c.File || st.Plain():
 		return nil
-	case !st.CAFileMounted && !strings.HasPrefix(st.CAFile, "/etc/"):
+	case !st.CAFileMounted && !strings.HasPrefix(st.CAFile, "/etc/ssl/") && !strings.HasPrefix(st.CAFile, "/etc/pki/"): // where images have roots
 		return []Finding{tell(ConfigCAFile, "%s is %q, where nothing is mounted; remove it, or name %s", at(st.CAFilePath), st.CAFile, c.fileOr())}
 	case c.File == "":
 		return nil // wired by hand, and not injected

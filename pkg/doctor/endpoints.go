@@ -248,7 +248,7 @@ func (u *use) judge(s *Snapshot, chain endpoint.Chain) (code Code, fix, text str
 // verify returns why what is trusted does not lead to the chain.
 func (u *use) verify(chain endpoint.Chain, roots []*x509.Certificate, at time.Time) error {
 	err := chain.TrustBy(roots, u.probe.Name, at)
-	if err != nil && u.trust.public && chain.TrustByPublic(u.probe.Name, at) == nil {
+	if err != nil && u.trust.public && chain.TrustIn(publicRoots(), u.probe.Name, at) == nil {
 		return nil
 	}
 	return err

@@ -3,6 +3,9 @@ package doctor
 import (
 	"cmp"
 	"slices"
+	"strings"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/endpoint"
 )
 
 // Severity says how bad a finding is.
@@ -36,6 +39,9 @@ func Examine(s *Snapshot) []Finding {
 		found = append(found, check(s)...)
 	}
 	found = joined(found)
+	for i := range found {
+		found[i].Text, found[i].Fix = endpoint.Printable(found[i].Text), endpoint.Printable(found[i].Fix)
+	}
 	slices.SortStableFunc(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Severity.rank(), b.Severity.rank()), cmp.Compare(codeRank(a.Code), codeRank(b.Code)),
 			cmp.Compare(a.Target.String(), b.Target.String()))
@@ -44,6 +50,9 @@ func Examine(s *Snapshot) []Finding {
 }
 
 func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, Unknown}, s) }
+
+// deletePod begins the command that has a pod created anew by what it belongs to.
+const deletePod = "kubectl delete pod -n "
 
 // joined makes one finding of those that are the same for several pods of a workload.
 func joined(all []Finding) []Finding {
@@ -58,6 +67,9 @@ func joined(all []Finding) []Finding {
 		if i, ok := at[k]; ok {
 			if pods := &found[i].Target.Pods; !slices.Contains(*pods, first(f.Target.Pods)) {
 				*pods = append(*pods, f.Target.Pods...)
+				if strings.HasPrefix(f.Fix, deletePod) && strings.HasPrefix(found[i].Fix, deletePod) {
+					found[i].Fix += " " + first(f.Target.Pods)
+				}
 			}
 			continue
 		}

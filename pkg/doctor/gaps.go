@@ -14,6 +14,19 @@ func (s *Snapshot) unseen(what string) bool {
 	return slices.ContainsFunc(s.Gaps, func(g Gap) bool { return g.What == what })
 }
 
+// PoliciesSubject is what a gap says of the policies, and LabelsSubject of a namespace.
+const (
+	PoliciesSubject = "the policies"
+	LabelsSubject   = "its labels"
+)
+
+// unreadRules tells whether something that opts pods of a namespace in could not be read.
+func (s *Snapshot) unreadRules(namespace string) bool {
+	return s.unseen(PoliciesSubject) || slices.ContainsFunc(s.Gaps, func(g Gap) bool {
+		return g.What == LabelsSubject && g.Target.Object == "Namespace/"+namespace
+	})
+}
+
 func checkGaps(s *Snapshot) []Finding {
 	var found []Finding
 	for _, g := range s.Gaps {

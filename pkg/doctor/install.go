@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,11 +17,16 @@ const renewalDue = 7 * 24 * time.Hour
 func checkInstall(s *Snapshot) []Finding {
 	in := &s.Install
 	if s.unseen(EntriesSubject) {
-		return nil
+		return slices.Concat(in.checkTrial(), s.checkPolicies())
 	}
 	if len(in.Entries) == 0 {
-		return []Finding{newFinding(NotInstalled, Target{Object: "s3-tls-injector"},
-			"no webhook entry of s3-tls-injector is there: nothing is injected", "kubectl apply --server-side -f deploy/install.yaml")}
+		f := newFinding(NotInstalled, Target{Object: "s3-tls-injector"},
+			"no webhook entry of s3-tls-injector is there: nothing is injected", "kubectl apply --server-side -f deploy/install.yaml")
+		if slices.ContainsFunc(s.Pods, func(p *Pod) bool { return p.InjectedBy != "" }) {
+			f.Severity = Warning // the manifests are injected, or a MutatingAdmissionPolicy does it
+			f.Text = "no webhook entry of s3-tls-injector is there: pods are injected only where their manifests are, or a MutatingAdmissionPolicy does it"
+		}
+		return []Finding{f}
 	}
 	return slices.Concat(in.checkEntries(s.Taken), in.checkServer(s.Taken), in.checkTrial(), s.checkPolicies())
 }
@@ -78,7 +84,7 @@ func (in *Install) checkServer(now time.Time) []Finding {
 	var found []Finding
 	if c := in.Certificate; c != nil && !c.Ready {
 		found = append(found, newFinding(CertificateNotReady, Target{Namespace: in.Namespace, Object: "Certificate/" + c.Name},
-			"cert-manager has not issued the injector's certificate: "+c.Message,
+			"cert-manager has not issued the injector's certificate: "+cmp.Or(c.Message, "it has not looked at it; is it running?"),
 			fmt.Sprintf("kubectl -n %s describe certificate %s", in.Namespace, c.Name)))
 	}
 	if chain, err := endpoint.ParseChain([]byte(in.Serving)); err == nil && len(chain) > 0 {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ func checkOptIn(s *Snapshot) []Finding {
 		found = append(found, checkNamespace(name, s.Namespaces[name])...)
 	}
 	for _, w := range s.Workloads {
-		found = append(found, w.checkOptIn()...)
+		found = append(found, w.checkOptIn(s)...)
 	}
 	for _, p := range s.Pods {
 		found = append(found, p.checkOptIn(s)...)
@@ -29,7 +30,7 @@ func checkNamespace(name string, n *Namespace) []Finding {
 		return nil
 	}
 	at := Target{Object: "Namespace/" + name}
-	fix := fmt.Sprintf("kubectl label namespace %s --overwrite %s=true", name, v1alpha1.Inject)
+	fix := labelNamespace(name)
 	var found []Finding
 	misspelt := func(format string, args ...any) {
 		found = append(found, newFinding(InjectMisspelt, at, fmt.Sprintf(format, args...), fix))
@@ -48,18 +49,19 @@ func checkNamespace(name string, n *Namespace) []Finding {
 	return found
 }
 
-func (w *Workload) checkOptIn() []Finding {
+func (w *Workload) checkOptIn(s *Snapshot) []Finding {
 	var found []Finding
 	_, onTemplate := w.TemplateAnnotations[v1alpha1.Inject]
 	value, onWorkload := w.Annotations[v1alpha1.Inject]
-	if onWorkload && !onTemplate {
+	injected := w.Decision.Decision == inject.Injected // by its namespace or a policy: what was meant is done
+	if onWorkload && !onTemplate && !(injected && value == "true") {
 		found = append(found, newFinding(InjectOnWorkload, w.target(),
 			fmt.Sprintf("the annotation %s is on the %s instead of its pod template", v1alpha1.Inject, w.kind()), w.annotate(value)))
 	}
-	if value, ok := w.TemplateLabels[v1alpha1.Inject]; ok && !onTemplate {
+	if value, ok := w.TemplateLabels[v1alpha1.Inject]; ok && !onTemplate && !injected {
 		found = append(found, newFinding(InjectAsLabel, w.target(), v1alpha1.Inject+" is a label of its pods; only an annotation counts", w.annotate(value)))
 	}
-	if !onTemplate {
+	if !onTemplate && !injected {
 		for _, key := range lookalikes(w.TemplateAnnotations) {
 			found = append(found, newFinding(InjectMisspelt, w.target(), fmt.Sprintf("the annotation %s of its pods is nearly %s", key, v1alpha1.Inject), w.annotate("true")))
 		}
@@ -68,11 +70,18 @@ func (w *Workload) checkOptIn() []Finding {
 	case w.Decision.Decision == inject.Refused:
 		found = append(found, newFinding(PodRefused, w.target(), "its pods are refused: "+strings.Join(w.Decision.Mistakes, "; "),
 			fmt.Sprintf("kubectl -n %s edit %s", w.Namespace, strings.ToLower(w.Name))))
-	case w.CreateFailed != "":
+	case w.CreateFailed != "" && !s.createdSince(w):
 		found = append(found, newFinding(PodRefused, w.target(), "its pods are refused: "+w.CreateFailed,
 			fmt.Sprintf("kubectl -n %s describe %s", w.Namespace, strings.ToLower(w.Name))))
 	}
 	return found
+}
+
+// createdSince tells whether a pod of a workload was created after one was refused.
+func (s *Snapshot) createdSince(w *Workload) bool {
+	return !w.CreateFailedAt.IsZero() && slices.ContainsFunc(s.Pods, func(p *Pod) bool {
+		return p.Namespace == w.Namespace && p.Workload == w.Name && p.Created.After(w.CreateFailedAt)
+	})
 }
 
 func (w *Workload) kind() string {
@@ -84,6 +93,9 @@ func (w *Workload) kind() string {
 func (w *Workload) annotate(value string) string {
 	if value != "false" {
 		value = "true"
+	}
+	if w.Owner != "" { // which would take the annotation away again
+		return labelNamespace(w.Namespace)
 	}
 	template := fmt.Sprintf(`{"template":{"metadata":{"annotations":{%q:%q}}}}`, v1alpha1.Inject, value)
 	if w.kind() == "CronJob" {
@@ -109,13 +121,13 @@ func (p *Pod) checkSpelling() []Finding {
 }
 
 func (p *Pod) checkOptIn(s *Snapshot) []Finding {
-	if found := p.checkSpelling(); len(found) > 0 {
+	if found := p.checkSpelling(); len(found) > 0 && p.Workload == "Pod/"+p.Name {
 		return found
 	}
 	d := &p.Decision
-	optedIn := d.Source != "" && d.Reason != inject.OptedOut
+	optedIn := d.Source != "" && d.Reason != inject.OptedOut || p.Annotations[v1alpha1.Inject] == "true"
 	switch {
-	case p.InjectedBy != "" && d.Decision == inject.Injected && d.Adds:
+	case p.InjectedBy != "" && (d.Decision == inject.Injected && d.Adds || p.CA != nil && p.Wanted != nil && *p.CA != *p.Wanted):
 		return []Finding{newFinding(SettingsDiffer, p.target(), "it was injected otherwise than it would be now: settings or policies changed since", p.restart())}
 	case p.InjectedBy != "":
 		return nil
@@ -127,7 +139,12 @@ func (p *Pod) checkOptIn(s *Snapshot) []Finding {
 		return []Finding{newFinding(PodRefused, p.target(), "it would be refused now: "+strings.Join(d.Mistakes, "; "), p.edit())}
 	case d.Decision == inject.Skipped && optedIn && d.Reason != inject.AlreadyInjected && (d.Reason != inject.NoS3Client || d.Source == inject.SourcePod):
 		return []Finding{newFinding(PodSkipped, p.target(),
-			fmt.Sprintf("it opted in (%s) and is skipped, %s: %s", d.Rule, d.Reason, p.skipText()), p.edit())}
+			fmt.Sprintf("it opted in (%s) and is skipped, %s: %s", cmp.Or(d.Rule, "annotation "+v1alpha1.Inject), d.Reason, p.skipText()), p.correct())}
+	case d.Reason == inject.NotOptedIn && s.unreadRules(p.Namespace):
+		return nil // what opts it in may be what could not be read
+	case d.Reason == inject.NotOptedIn && p.Named && len(d.Clients) == 0:
+		return []Finding{newFinding(NotOptedIn, p.target(),
+			"none of its containers is known as an S3 client, and neither it, its namespace nor a policy opts it in; name its clients by "+v1alpha1.Containers, s.optInFix(p))}
 	case d.Reason == inject.NotOptedIn && len(d.Clients) > 0 && !p.wiredByHand() && !s.allTrusted(p):
 		return []Finding{newFinding(NotOptedIn, p.target(),
 			fmt.Sprintf("it holds an S3 client (container %s), and neither it, its namespace nor a policy opts it in", strings.Join(d.Clients, ", ")),
@@ -213,7 +230,20 @@ func (p *Pod) restart() string {
 	case "Pod":
 		return fmt.Sprintf("kubectl -n %s get pod %s -o yaml | kubectl replace --force -f -", p.Namespace, p.Name)
 	}
-	return fmt.Sprintf("kubectl -n %s delete pod %s", p.Namespace, p.Name)
+	return deletePod + p.Namespace + " " + p.Name
+}
+
+// correct is the command that corrects what stands in the way of the injection.
+func (p *Pod) correct() string {
+	if p.Decision.Reason == inject.InvalidSettings && p.Decision.Source == inject.SourceNamespace {
+		return "kubectl edit namespace " + p.Namespace
+	}
+	return p.edit()
+}
+
+// labelNamespace is the command that opts a namespace in.
+func labelNamespace(namespace string) string {
+	return fmt.Sprintf("kubectl label namespace %s --overwrite %s=true", namespace, v1alpha1.Inject)
 }
 
 func (p *Pod) edit() string {
@@ -226,7 +256,7 @@ func (s *Snapshot) optInFix(p *Pod) string {
 			return w.annotate("true")
 		}
 	}
-	return fmt.Sprintf("kubectl label namespace %s %s=true", p.Namespace, v1alpha1.Inject)
+	return labelNamespace(p.Namespace)
 }
 
 // lookalikes returns the keys that somebody may have meant to be s3-tls/inject.

@@ -121,7 +121,10 @@ type Workload struct {
 	// Decision is about the pods that it would create now.
 	Decision Decision `json:"decision"`
 	// CreateFailed is what the API server said when it last refused a pod of it; empty where it did not.
-	CreateFailed string `json:"createFailed,omitempty"`
+	CreateFailed   string    `json:"createFailed,omitempty"`
+	CreateFailedAt time.Time `json:"createFailedAt,omitzero"`
+	// Owner is what made the workload and would put it right again: Prometheus/k8s.
+	Owner string `json:"owner,omitempty"`
 }
 
 // Decision is what the injector would do with a pod that is created now.
@@ -146,15 +149,19 @@ type Pod struct {
 	Workload string    `json:"workload"`
 	Created  time.Time `json:"created"`
 	Ready    bool      `json:"ready"`
-	// Labels and Annotations are those of a pod without a workload that look like ours.
+	// Labels and Annotations are those that look like ours.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// InjectedBy and SHA256 are what the injector wrote on it.
 	InjectedBy string   `json:"injectedBy,omitempty"`
 	SHA256     string   `json:"sha256,omitempty"`
 	Decision   Decision `json:"decision"`
-	// CA is what it carries, or would carry; nil where it would carry none.
-	CA *settings.CA `json:"ca,omitempty"`
+	// Named: the user asks about it.
+	Named bool `json:"named,omitempty"`
+	// CA is what it carries, or would carry; nil where it would carry none. Wanted is what the
+	// settings say now.
+	CA     *settings.CA `json:"ca,omitempty"`
+	Wanted *settings.CA `json:"wanted,omitempty"`
 	// Stale: it carries another CA than the one that is there now. CAKnown: that is known.
 	Stale   bool     `json:"stale,omitempty"`
 	CAKnown bool     `json:"caKnown,omitempty"`

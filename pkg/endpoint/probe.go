@@ -118,10 +118,11 @@ func (c Chain) TrustBy(cas []*x509.Certificate, name string, now time.Time) erro
 	for _, ca := range cas {
 		roots.AddCert(ca)
 	}
-	return c.trust(roots, name, now)
+	return c.TrustIn(roots, name, now)
 }
 
-func (c Chain) trust(roots *x509.CertPool, name string, now time.Time) error {
+// TrustIn is as TrustBy, for a pool.
+func (c Chain) TrustIn(roots *x509.CertPool, name string, now time.Time) error {
 	others := x509.NewCertPool()
 	for _, certificate := range c[1:] {
 		others.AddCert(certificate)

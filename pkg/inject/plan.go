@@ -123,7 +123,7 @@ func (p *plan) finish(r Result) Result {
 	r.Containers = p.carriers
 	annotations := map[string]string{}
 	own := p.in.Pod.annotations()
-	if _, ok := own[v1alpha1.CASHA256]; !ok && p.sha256 != "" && len(p.carriers) > 0 {
+	if p.sha256 != "" && own[v1alpha1.CASHA256] != p.sha256 && len(p.carriers) > 0 {
 		annotations[v1alpha1.CASHA256] = p.sha256
 	}
 	switch {

@@ -168,7 +168,7 @@ func (r *run) namespace(ctx context.Context, name string) (inject.Namespace, err
 	found, err := r.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		if !apierrors.IsNotFound(err) {
-			r.gap(cluster("Namespace/"+name), "its labels", err)
+			r.gap(cluster("Namespace/"+name), doctor.LabelsSubject, err)
 		}
 		r.namespaces[name] = &inject.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}
 		return *r.namespaces[name], err

@@ -12,6 +12,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -194,7 +195,7 @@ func (r *run) readPolicies(ctx context.Context) {
 	list, err := r.Dynamic.Resource(policyResource).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		if !apierrors.IsNotFound(err) {
-			r.gap(cluster("InjectionPolicies"), "the policies", err)
+			r.gap(cluster("InjectionPolicies"), doctor.PoliciesSubject, err)
 		}
 		return
 	}
@@ -226,7 +227,9 @@ func (r *run) tryOut(ctx context.Context) {
 		}},
 		Spec: restricted(corev1.Container{Name: "trial", Image: "s3-tls-injector/trial"}),
 	}
-	if d, _ := r.decide(ctx, inject.View(pod), namespace, nil); d.Decision != inject.Injected {
+	in := r.input(ctx, inject.View(pod), namespace, nil)
+	in.CA = nil // its CA is not there
+	if inject.Decide(in).Decision != inject.Injected {
 		return // the namespace or a policy is such that nothing is injected
 	}
 	created, err := r.Client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -247,6 +250,9 @@ func (r *run) tryOut(ctx context.Context) {
 
 // restricted is the spec of a pod with one container that every Pod Security Standard admits.
 func restricted(c corev1.Container) corev1.PodSpec {
+	// So that a quota or a range of limits admits it.
+	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")}
+	c.Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	c.SecurityContext = &corev1.SecurityContext{
 		AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}

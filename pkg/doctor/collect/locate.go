@@ -58,18 +58,23 @@ func sourcesOf(pod *inject.Pod, c *inject.Container) []source {
 			s.flag = flag
 			found = append(found, s)
 		} else {
-			found = append(found, source{flag: flag, why: "the file is in no Secret or ConfigMap of the pod"})
+			name := "the file"
+			if plainPath.MatchString(file) {
+				name = file
+			}
+			found = append(found, source{flag: flag, why: name + " is in no Secret or ConfigMap of the pod"})
 		}
 	}
 	return found
 }
 
-// wholeVariable is a text that is a variable alone, as the kubelet or a shell expands it, and
-// someVariable one anywhere.
+// wholeVariable is a text that is a variable alone, as the kubelet or a shell expands it, someVariable
+// one anywhere, and plainPath what can be printed without fear that it is something else.
 //
 //nolint:gochecknoglobals // constants
 var (
 	wholeVariable = regexp.MustCompile(`^["']?\$(?:\(([A-Za-z_][A-Za-z0-9_]*)\)|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))["']?$`)
+	plainPath     = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,200}$`)
 	someVariable  = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\)`)
 )
 

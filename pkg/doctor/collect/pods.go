@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +35,7 @@ func Kinds() []string {
 type template struct {
 	kind, namespace, name string
 	annotations           map[string]string
+	owner                 string
 	pods                  corev1.PodTemplateSpec
 	claims                []string
 	selector              *metav1.LabelSelector
@@ -72,11 +76,13 @@ func (r *run) lookAtPods(ctx context.Context) error {
 			return err
 		}
 	}
+	// A CronJob's pods are of its Jobs, which are named after it and the time.
+	ofTheCronJob := regexp.MustCompile(`^Job/` + regexp.QuoteMeta(r.scope.Name) + `-\d+$`)
 	pods := pager.New(pager.SimplePageFunc(func(page metav1.ListOptions) (runtime.Object, error) {
 		return r.Client.CoreV1().Pods(r.scope.Namespace).List(ctx, page)
 	}))
 	err := pods.EachListItem(ctx, metav1.ListOptions{LabelSelector: selector.String()}, func(found runtime.Object) error {
-		if pod, ok := found.(*corev1.Pod); ok {
+		if pod, ok := found.(*corev1.Pod); ok && (r.scope.Kind != "CronJob" || ofTheCronJob.MatchString(podinfo.Workload(pod))) {
 			r.addPod(ctx, pod, named || r.scope.Selector != nil)
 		}
 		return nil
@@ -92,34 +98,41 @@ func (r *run) lookAtPods(ctx context.Context) error {
 func (r *run) lookAtWorkloads(ctx context.Context, selector labels.Selector) error {
 	apps, all := r.Client.AppsV1(), metav1.ListOptions{}
 	var templates []*template
-	deployments, err := apps.Deployments(r.scope.Namespace).List(ctx, all)
-	if err != nil {
-		return fmt.Errorf("list Deployments: %w", err)
+	// A kind that may not be read is told; the others are looked at.
+	failed := func(kind string, err error) error {
+		if apierrors.IsForbidden(err) {
+			r.gap(doctor.Target{Namespace: r.scope.Namespace, Object: kind}, "the workloads", err)
+			return nil
+		}
+		return fmt.Errorf("list %s: %w", kind, err)
 	}
-	for i := range deployments.Items {
-		templates = append(templates, ofDeployment(&deployments.Items[i]))
+	if list, err := apps.Deployments(r.scope.Namespace).List(ctx, all); err == nil {
+		for i := range list.Items {
+			templates = append(templates, ofDeployment(&list.Items[i]))
+		}
+	} else if err := failed("Deployments", err); err != nil {
+		return err
 	}
-	sets, err := apps.StatefulSets(r.scope.Namespace).List(ctx, all)
-	if err != nil {
-		return fmt.Errorf("list StatefulSets: %w", err)
+	if list, err := apps.StatefulSets(r.scope.Namespace).List(ctx, all); err == nil {
+		for i := range list.Items {
+			templates = append(templates, ofStatefulSet(&list.Items[i]))
+		}
+	} else if err := failed("StatefulSets", err); err != nil {
+		return err
 	}
-	for i := range sets.Items {
-		templates = append(templates, ofStatefulSet(&sets.Items[i]))
+	if list, err := apps.DaemonSets(r.scope.Namespace).List(ctx, all); err == nil {
+		for i := range list.Items {
+			templates = append(templates, ofDaemonSet(&list.Items[i]))
+		}
+	} else if err := failed("DaemonSets", err); err != nil {
+		return err
 	}
-	daemons, err := apps.DaemonSets(r.scope.Namespace).List(ctx, all)
-	if err != nil {
-		return fmt.Errorf("list DaemonSets: %w", err)
-	}
-	for i := range daemons.Items {
-		templates = append(templates, ofDaemonSet(&daemons.Items[i]))
-	}
-	crons, err := r.Client.BatchV1().CronJobs(r.scope.Namespace).List(ctx, all)
-	if err != nil {
-		return fmt.Errorf("list CronJobs: %w", err)
-	}
-	for i := range crons.Items {
-		o := &crons.Items[i]
-		templates = append(templates, &template{kind: "CronJob", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.JobTemplate.Spec.Template})
+	if list, err := r.Client.BatchV1().CronJobs(r.scope.Namespace).List(ctx, all); err == nil {
+		for i := range list.Items {
+			templates = append(templates, ofCronJob(&list.Items[i]))
+		}
+	} else if err := failed("CronJobs", err); err != nil {
+		return err
 	}
 	for _, t := range templates {
 		if selector.Matches(labels.Set(t.pods.Labels)) {
@@ -130,7 +143,7 @@ func (r *run) lookAtWorkloads(ctx context.Context, selector labels.Selector) err
 }
 
 func ofDeployment(o *appsv1.Deployment) *template {
-	t := &template{kind: "Deployment", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+	t := &template{kind: "Deployment", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.Template, selector: o.Spec.Selector}
 	for _, c := range o.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			t.failed = c.Message
@@ -140,15 +153,28 @@ func ofDeployment(o *appsv1.Deployment) *template {
 }
 
 func ofStatefulSet(o *appsv1.StatefulSet) *template {
-	t := &template{kind: "StatefulSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+	t := &template{kind: "StatefulSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.Template, selector: o.Spec.Selector}
 	for i := range o.Spec.VolumeClaimTemplates {
 		t.claims = append(t.claims, o.Spec.VolumeClaimTemplates[i].Name)
 	}
 	return t
 }
 
+func ofCronJob(o *batchv1.CronJob) *template {
+	return &template{kind: "CronJob", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.JobTemplate.Spec.Template}
+}
+
 func ofDaemonSet(o *appsv1.DaemonSet) *template {
-	return &template{kind: "DaemonSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}
+	return &template{kind: "DaemonSet", namespace: o.Namespace, name: o.Name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.Template, selector: o.Spec.Selector}
+}
+
+// ownerOf names what made an object and would put it right again; nothing where that is nothing.
+func ownerOf(o metav1.Object) string {
+	owner := metav1.GetControllerOfNoCopy(o)
+	if owner == nil || owner.Kind == "Deployment" || owner.Kind == "CronJob" {
+		return ""
+	}
+	return owner.Kind + "/" + owner.Name
 }
 
 // template reads one workload.
@@ -178,19 +204,19 @@ func (r *run) template(ctx context.Context, kind, namespace, name string) (*temp
 		if err != nil {
 			return nil, err
 		}
-		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}, nil
+		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.Template, selector: o.Spec.Selector}, nil
 	case "Job":
 		o, err := r.Client.BatchV1().Jobs(namespace).Get(ctx, name, get)
 		if err != nil {
 			return nil, err
 		}
-		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.Template, selector: o.Spec.Selector}, nil
+		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, owner: ownerOf(o), pods: o.Spec.Template, selector: o.Spec.Selector}, nil
 	case "CronJob":
 		o, err := r.Client.BatchV1().CronJobs(namespace).Get(ctx, name, get)
 		if err != nil {
 			return nil, err
 		}
-		return &template{kind: kind, namespace: namespace, name: name, annotations: o.Annotations, pods: o.Spec.JobTemplate.Spec.Template}, nil
+		return ofCronJob(o), nil
 	}
 	return nil, errUnknownKind
 }
@@ -204,27 +230,27 @@ func (r *run) addWorkload(ctx context.Context, t *template, named bool) {
 	d, _ := r.decide(ctx, inject.View(&pod), t.namespace, t.claims)
 	w := &doctor.Workload{
 		Namespace: t.namespace, Name: t.workload(), Decision: d,
-		Annotations: doctor.Ours(t.annotations), TemplateAnnotations: doctor.Ours(t.pods.Annotations), TemplateLabels: doctor.Ours(t.pods.Labels),
+		Owner: t.owner, Annotations: doctor.Ours(t.annotations), TemplateAnnotations: doctor.Ours(t.pods.Annotations), TemplateLabels: doctor.Ours(t.pods.Labels),
 	}
 	if concerns := len(d.Clients) > 0 || d.Source != "" || w.Annotations != nil || w.TemplateAnnotations != nil || w.TemplateLabels != nil; !concerns && !named {
 		return
 	}
 	w.CreateFailed = ours(t.failed)
 	if t.failed == "" {
-		w.CreateFailed = r.createFailed(ctx, t)
+		w.CreateFailed, w.CreateFailedAt = r.createFailed(ctx, t)
 	}
 	r.workloads[t.namespace+"/"+t.workload()] = w
 }
 
 // createFailed reads from events what the API server said of a pod that was not created.
-func (r *run) createFailed(ctx context.Context, t *template) string {
+func (r *run) createFailed(ctx context.Context, t *template) (message string, at time.Time) {
 	if t.kind == "CronJob" || t.kind == "Deployment" {
-		return "" // which creates no pods itself
+		return "", at // which creates no pods itself
 	}
 	list, err := r.Client.CoreV1().Events(t.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.name=" + t.name + ",involvedObject.kind=" + t.kind})
 	if err != nil {
 		r.gap(doctor.Target{Namespace: t.namespace, Object: t.workload()}, "its events", err)
-		return ""
+		return "", at
 	}
 	var last *corev1.Event
 	for i := range list.Items {
@@ -234,9 +260,9 @@ func (r *run) createFailed(ctx context.Context, t *template) string {
 	}
 	const recent = 10 * 60 // seconds
 	if last == nil || r.snapshot.Taken.Sub(last.LastTimestamp.Time).Seconds() > recent {
-		return ""
+		return "", at
 	}
-	return ours(last.Message)
+	return ours(last.Message), last.LastTimestamp.UTC()
 }
 
 // ours returns a message of the API server where it is about the injector's webhook.
@@ -249,7 +275,7 @@ func ours(message string) string {
 
 // addPod adds a pod, with its workload; one that is not named, only where it concerns us.
 func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
-	if finished := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed; finished && !named {
+	if over := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.DeletionTimestamp != nil; over && !named {
 		return
 	}
 	view := inject.View(p)
@@ -258,16 +284,16 @@ func (r *run) addPod(ctx context.Context, p *corev1.Pod, named bool) {
 		Namespace: p.Namespace, Name: p.Name, Workload: r.workloadOf(ctx, p), Created: p.CreationTimestamp.UTC(), Ready: podinfo.IsReady(p),
 		InjectedBy: p.Annotations[v1alpha1.InjectedBy], SHA256: p.Annotations[v1alpha1.CASHA256], Decision: d,
 	}
-	if pod.Workload == "Pod/"+p.Name {
-		pod.Labels, pod.Annotations = doctor.Ours(p.Labels), doctor.Ours(p.Annotations)
-	}
+	pod.Labels, pod.Annotations, pod.Named = doctor.Ours(p.Labels), doctor.Ours(p.Annotations), r.scope.Kind == "Pod"
 	if concerns := pod.InjectedBy != "" || pod.Labels != nil || pod.Annotations != nil || d.Source != "" || len(d.Clients) > 0; !concerns && !named {
 		return
 	}
+	if result.Settings != nil {
+		pod.Wanted = &result.Settings.CA
+	}
+	pod.CA = pod.Wanted
 	if carried, ok := view.CarriedCA(); ok && pod.InjectedBy != "" {
 		pod.CA = &carried
-	} else if result.Settings != nil {
-		pod.CA = &result.Settings.CA
 	}
 	if pod.CA != nil {
 		if found := r.ca(ctx, p.Namespace, *pod.CA); found != nil && pod.InjectedBy != "" {

@@ -1,9 +1,8 @@
-package endpoint
+package doctor
 
 import (
 	"crypto/x509"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
@@ -23,8 +22,3 @@ var publicRoots = sync.OnceValue(func() *x509.CertPool {
 	}
 	return pool
 })
-
-// TrustByPublic returns why a client that trusts the public CAs does not trust the chain for a name.
-func (c Chain) TrustByPublic(name string, now time.Time) error {
-	return c.trust(publicRoots(), name, now)
-}
