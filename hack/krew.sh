@@ -41,7 +41,7 @@ for platform in ${PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 w
   folder=$work/$os-$arch
   mkdir "$folder"
   echo "krew: $platform" >&2
-  CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -ldflags="-s -w" -o "$folder/$program" ./cmd/kubectl-s3_tls
+  CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -ldflags="-s -w -X github.com/s3-tls-injector/s3-tls-injector/pkg/cli.Version=$version" -o "$folder/$program" ./cmd/kubectl-s3_tls
   cp LICENSE "$folder/"
   archive=kubectl-s3_tls_${os}_$arch.tar.gz
   tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$folder" -cf - LICENSE "$program" | gzip -n -9 >"$out/$archive"

@@ -134,6 +134,14 @@ func store(tweaks ...func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
+// byHand is one that is not injected and has the CA from its own volume.
+func byHand() *corev1.Pod {
+	return store(notOptedIn, func(p *corev1.Pod) {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s3-tls-cert"}}})
+		p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/tls"})
+	})
+}
+
 func notOptedIn(p *corev1.Pod) { delete(p.Annotations, "s3-tls/inject") }
 
 // Each fault is made for real, and found with its code; nothing else is found beside it.
@@ -232,8 +240,18 @@ func TestDoctorFindsEachFault(t *testing.T) {
 		"twice":            {patient: patient{pod: store(), config: objstore(trusted), objects: []client.Object{ca(slices.Concat(good, good))}}, want: []string{"warning ca-duplicate"}},
 
 		// Opting in
-		"not opted in": {patient: patient{pod: store(notOptedIn), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"warning not-opted-in"}},
-		"opted out":    {patient: patient{pod: store(func(p *corev1.Pod) { p.Annotations["s3-tls/inject"] = "false" }), config: objstore(trusted)}},
+		"not opted in":                 {patient: patient{pod: store(notOptedIn), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"error endpoint-unknown-authority", "warning not-opted-in"}},
+		"opted out":                    {patient: patient{pod: store(func(p *corev1.Pod) { p.Annotations["s3-tls/inject"] = "false" }), config: objstore(trusted)}, want: []string{"error endpoint-unknown-authority"}, text: "no CA is given to trust it by"},
+		"opted out, plain":             {patient: patient{pod: store(func(p *corev1.Pod) { p.Annotations["s3-tls/inject"] = "false" }), config: objstore("127.0.0.1:9", "  insecure: true")}, want: []string{"error config-insecure"}},
+		"wired by hand":                {patient: patient{pod: byHand(), config: objstore(trusted, "  http_config: {tls_config: {ca_file: /tls/ca.crt}}"), objects: []client.Object{ca(good)}}},
+		"wrong CA by hand":             {patient: patient{pod: byHand(), config: objstore(trusted, "  http_config: {tls_config: {ca_file: /tls/ca.crt}}"), objects: []client.Object{ca(endpointtest.PEM(stranger))}}, want: []string{"error endpoint-unknown-authority"}, text: `holds "Other CA"`},
+		"a variable that is not known": {patient: patient{pod: store(), config: objstore("$(ENDPOINT)"), objects: []client.Object{ca(good)}}, want: []string{"unknown not-checked"}, text: "it holds a variable"},
+		"a configuration that a shell makes": {patient: patient{objects: []client.Object{ca(good), newPod("", func(p *corev1.Pod) {
+			optIn(p)
+			p.Spec.Containers[0].Command, p.Spec.Containers[0].Args = []string{"sh", "-c"}, []string{`thanos store --objstore.config="$(printf 'secret_key: ` + planted + `')"`}
+		})}}, want: []string{"unknown not-checked"}, text: "a shell makes it"},
+		"a client certificate":        {patient: patient{pod: store(), config: objstore(endpointtest.ServeTLS(t, &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}, leaf), "  http_config: {tls_config: {cert_file: /a, key_file: /b}}"), objects: []client.Object{ca(good)}}},
+		"a name of the configuration": {patient: patient{pod: store(), config: objstore(endpointtest.Serve(t, renamed), "  http_config: {tls_config: {server_name: minio.example.com}}"), objects: []client.Object{ca(good)}}},
 		"no client": {patient: patient{pod: newPod("", func(p *corev1.Pod) {
 			notOptedIn(p)
 			p.Spec.Containers[0].Image, p.Spec.Containers[0].Args = "nginx", nil
@@ -245,9 +263,10 @@ func TestDoctorFindsEachFault(t *testing.T) {
 		"namespace, a value": {patient: patient{}, labels: map[string]string{"s3-tls/inject": "yes"}, want: []string{"error inject-misspelt"}, text: `its label s3-tls/inject is "yes"`},
 		"on the workload":    {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Annotations = map[string]string{"s3-tls/inject": "true"} })}}, want: []string{"error inject-on-workload"}},
 		"as a label":         {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Labels["s3-tls/inject"] = "true" })}}, want: []string{"error inject-as-label"}},
-		"a pod's label":      {patient: patient{pod: store(notOptedIn, func(p *corev1.Pod) { p.Labels = map[string]string{"s3-tls/inject": "true"} }), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"error inject-as-label"}},
+		"a pod's label":      {patient: patient{pod: store(notOptedIn, func(p *corev1.Pod) { p.Labels = map[string]string{"s3-tls/inject": "true"} }), config: objstore(trusted), objects: []client.Object{ca(good)}}, want: []string{"error endpoint-unknown-authority", "error inject-as-label"}},
 		"a pod's misspelt annotation": {patient: patient{pod: newPod("", func(p *corev1.Pod) {
 			p.Annotations["s3-tls/injec"] = "true"
+			p.Spec.Containers[0].Args = []string{"query"}
 		}), objects: []client.Object{ca(good)}}, want: []string{"error inject-misspelt"}},
 		"misspelt annotation": {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Annotations = map[string]string{"S3-TLS/injects": "true"} })}}, want: []string{"error inject-misspelt"}},
 		"an invalid value":    {patient: patient{objects: []client.Object{statefulSet(func(s *appsv1.StatefulSet) { s.Spec.Template.Annotations = map[string]string{"s3-tls/inject": "yes"} })}}, want: []string{"error pod-refused"}, text: `"yes" is neither "true" nor "false"`},
@@ -385,7 +404,7 @@ func changesInTime(t *testing.T, c client.Client, config string, good []byte) []
 	bare := &patient{pod: store(), config: config}
 	admit(t, c, nil, bare)
 	status, stdout, _ := kubectlS3TLS(t, cluster.Kubeconfig, "doctor", "-n", bare.namespace)
-	if want := "get secret s3-tls-cert -o yaml | sed"; status != cli.ExitFindings || !strings.Contains(stdout, want) {
+	if want := "get secret s3-tls-cert -o jsonpath"; status != cli.ExitFindings || !strings.Contains(stdout, want) {
 		t.Errorf("the CA is in another namespace, and the fix does not copy it: %s", stdout)
 	}
 	return all
@@ -438,7 +457,7 @@ func faultsOfTheInstall(t *testing.T) []doctor.Finding {
 	expect("one replica", "warning injector-degraded")
 	replicas("2")
 	expect("all is well")
-	if status, stdout, _ := kubectlS3TLS(t, own.Kubeconfig, "doctor", "-n", "default"); status != cli.ExitOK || !strings.HasPrefix(stdout, "Nothing is wrong with ") {
+	if status, stdout, _ := kubectlS3TLS(t, own.Kubeconfig, "doctor", "-n", "default"); status != cli.ExitOK || !strings.HasPrefix(stdout, "Nothing is wrong") {
 		t.Errorf("status %d: %s", status, stdout)
 	}
 

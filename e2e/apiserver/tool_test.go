@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -129,7 +130,7 @@ func TestStatusFollows(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	for _, line := range lines[1:] {
-		if at := strings.Index(lines[0], "SOURCE"); line[at:at+len("namespace")] != "namespace" {
+		if at := strings.Index(lines[0], "SOURCE"); !strings.HasPrefix(line[at:], "pod ") {
 			t.Errorf("a column is not below its header:\n%s", out.String())
 		}
 	}
@@ -191,9 +192,40 @@ func TestCompletionOfPods(t *testing.T) {
 	p := &patient{pod: store(), config: objstore("minio:9000")}
 	admit(t, c, nil, p)
 	for _, command := range []string{"doctor", "explain"} {
-		status, stdout, stderr := kubectlS3TLS(t, cluster.Kubeconfig, "__complete", command, "-n", p.namespace, "--kubeconfig="+cluster.Kubeconfig, "than")
-		if status != cli.ExitOK || !strings.HasPrefix(stdout, p.pod.Name+"\n") {
-			t.Errorf("%s: status %d: %q %s", command, status, stdout, stderr)
+		var out, errOut bytes.Buffer
+		args := []string{"__complete", command, "-n", p.namespace, "--kubeconfig=" + cluster.Kubeconfig, "than"}
+		status := cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errOut, Now: time.Now})
+		if status != cli.ExitOK || !strings.HasPrefix(out.String(), p.pod.Name+"\n") {
+			t.Errorf("%s: status %d: %q %s", command, status, out.String(), errOut.String())
 		}
+	}
+}
+
+// Somebody who may not read what opts pods in is told so, and nothing that may be wrong.
+func TestWithoutRights(t *testing.T) {
+	c, _ := newClient(t)
+	p := &patient{pod: store(notOptedIn), config: objstore("127.0.0.1:1"), objects: []client.Object{ca(certificate(t, true, inAYear()))}}
+	admit(t, c, nil, p)
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader", Namespace: p.namespace}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}},
+	}}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "reader", Namespace: p.namespace}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "dev"}},
+	}
+	for _, o := range []client.Object{role, binding} {
+		if err := c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within(t, 10*time.Second, "the rights", func() error {
+		if status, _, stderr := kubectlS3TLS(t, cluster.Kubeconfig, "status", "-n", p.namespace, "--as", "dev"); status != cli.ExitError || !strings.Contains(stderr, "not allowed to read") || strings.Contains(stderr, "list pods") || strings.Contains(stderr, "No pod") {
+			return fmt.Errorf("status %d: %s", status, stderr)
+		}
+		return nil
+	})
+	status, stdout, stderr := kubectlS3TLS(t, cluster.Kubeconfig, "doctor", "-n", p.namespace, "--as", "dev")
+	if status != cli.ExitError || strings.Contains(stdout, "not-opted-in") || strings.Count(stdout, "not-checked") < 3 {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
 	}
 }

@@ -55,6 +55,9 @@ func TestKrewInstallsTheTool(t *testing.T) {
 	if help := run(t, folder, env, filepath.Join(root, "bin", "kubectl-s3_tls"), "--help"); !strings.Contains(help, "kubectl s3-tls [command]") {
 		t.Errorf("the tool prints:\n%s", help)
 	}
+	if version := run(t, folder, env, filepath.Join(root, "bin", "kubectl-s3_tls"), "--version"); version != "kubectl s3-tls version v1.2.3\n" {
+		t.Errorf("the tool prints %q", version)
+	}
 	if assets := os.Getenv("S3_TLS_ASSETS"); assets != "" {
 		if help := run(t, folder, env, filepath.Join(assets, "kubectl"), "s3-tls", "--help"); !strings.Contains(help, "kubectl s3-tls [command]") {
 			t.Errorf("kubectl s3-tls --help prints:\n%s", help)

@@ -3,10 +3,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,12 +61,24 @@ func Run(ctx context.Context, args []string, streams Streams) int {
 	}
 }
 
+// Version is set by the linker in a release.
+var Version string //nolint:gochecknoglobals // the linker sets no other
+
+// version is that of the release, or of the module or commit that it was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return cmp.Or(Version, info.Main.Version, "unknown")
+	}
+	return cmp.Or(Version, "unknown")
+}
+
 func newRoot(streams Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-s3_tls",
 		Short: "Give pods the CA of their S3 storage",
 		Long: `Give pods the CA of their S3 storage, as the s3-tls-injector webhook does, and find out
 why storage is not trusted.`,
+		Version:       version(),
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl s3-tls"},
 		SilenceErrors: true,
 		SilenceUsage:  true,

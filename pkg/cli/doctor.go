@@ -62,7 +62,7 @@ Exit status: 0 nothing found, 1 findings, 2 something could not be checked, or w
   kubectl s3-tls doctor --load case.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.Flags().Visit(func(f *pflag.Flag) {
-				if f.Name != "load" && f.Name != "output" {
+				if slices.Contains([]string{"all-namespaces", "selector", "endpoint", "in-cluster", "image", "save", "namespace", "timeout"}, f.Name) {
 					e.other = f.Name
 				}
 			})
