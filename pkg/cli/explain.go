@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/doctor"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
@@ -133,9 +134,15 @@ func (it item) hints() []string {
 		if _, ok := it.Pod.Metadata.Labels[v1alpha1.Inject]; ok {
 			hints = append(hints, v1alpha1.Inject+" is a label of the pod; only an annotation counts")
 		}
+		for _, key := range doctor.Lookalikes(it.Pod.Metadata.Annotations) {
+			hints = append(hints, fmt.Sprintf("the annotation %s is nearly %s", key, v1alpha1.Inject))
+		}
 	}
 	if label, ok := it.namespace.Labels[v1alpha1.Inject]; ok {
 		hints = append(hints, fmt.Sprintf("label %s of the namespace: %s", v1alpha1.Inject, settings.Neither(label, "true", "false")))
+	}
+	for _, key := range doctor.Lookalikes(it.namespace.Labels) {
+		hints = append(hints, fmt.Sprintf("the label %s of the namespace is nearly %s", key, v1alpha1.Inject))
 	}
 	if _, ok := it.namespace.Annotations[v1alpha1.Inject]; ok {
 		hints = append(hints, v1alpha1.Inject+" is an annotation of the namespace; only a label counts")

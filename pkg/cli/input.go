@@ -40,7 +40,7 @@ func (i *input) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&i.namespaceLabels, "namespace-label", nil, "label of the namespaces, KEY=VALUE (repeatable)")
 	flags.StringArrayVar(&i.namespaceNotes, "namespace-annotation", nil, "annotation of the namespaces, KEY=VALUE (repeatable)")
 	flags.StringArrayVar(&i.exemptNamespaces, "exempt-namespace", nil, "namespace that is never injected, beside the built-in ones (repeatable)")
-	flags.StringVar(&i.caFile, "ca", "", "CA file, to judge it and to write its SHA-256 to s3-tls/ca-sha256")
+	flags.StringVar(&i.caFile, "ca", "", "CA file to judge; inject writes its SHA-256 to s3-tls/ca-sha256")
 }
 
 // item is a pod template with the answer for it.
@@ -307,7 +307,7 @@ func (i *input) judgeCA(streams Streams) (lookUpCA, error) {
 	}
 	data, err := os.ReadFile(i.caFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--ca: %w", err)
 	}
 	judgement := ca.Parse(data).Judge(i.caFile, streams.Now())
 	return func(settings.CA) (ca.Judgement, bool) { return judgement, true }, nil

@@ -65,6 +65,9 @@ func (a *answers) report(w io.Writer) {
 		for _, warning := range it.warnings() {
 			fmt.Fprintf(w, "%s: warning: %s\n", it.at(), warning)
 		}
+		for _, hint := range it.hints() {
+			fmt.Fprintf(w, "%s: hint: %s\n", it.at(), hint)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func checkNamespace(name string, n *Namespace) []Finding {
 	if value, ok := n.Labels[v1alpha1.Inject]; ok && value != "true" && value != "false" {
 		misspelt("its label %s is %q, which is neither \"true\" nor \"false\"", v1alpha1.Inject, value)
 	}
-	for _, key := range lookalikes(n.Labels) {
+	for _, key := range Lookalikes(n.Labels) {
 		misspelt("its label %s is nearly %s", key, v1alpha1.Inject)
 	}
 	if _, labelled := n.Labels[v1alpha1.Inject]; !labelled {
@@ -62,7 +62,7 @@ func (w *Workload) checkOptIn(s *Snapshot) []Finding {
 		found = append(found, newFinding(InjectAsLabel, w.target(), v1alpha1.Inject+" is a label of its pods; only an annotation counts", w.annotate(value)))
 	}
 	if !onTemplate && !injected {
-		for _, key := range lookalikes(w.TemplateAnnotations) {
+		for _, key := range Lookalikes(w.TemplateAnnotations) {
 			found = append(found, newFinding(InjectMisspelt, w.target(), fmt.Sprintf("the annotation %s of its pods is nearly %s", key, v1alpha1.Inject), w.annotate("true")))
 		}
 	}
@@ -114,7 +114,7 @@ func (p *Pod) checkSpelling() []Finding {
 		return []Finding{newFinding(InjectAsLabel, p.target(), v1alpha1.Inject+" is a label of it; only an annotation counts", fix)}
 	}
 	var found []Finding
-	for _, key := range lookalikes(p.Annotations) {
+	for _, key := range Lookalikes(p.Annotations) {
 		found = append(found, newFinding(InjectMisspelt, p.target(), fmt.Sprintf("its annotation %s is nearly %s", key, v1alpha1.Inject), fix))
 	}
 	return found
@@ -259,8 +259,8 @@ func (s *Snapshot) optInFix(p *Pod) string {
 	return labelNamespace(p.Namespace)
 }
 
-// lookalikes returns the keys that somebody may have meant to be s3-tls/inject.
-func lookalikes(values map[string]string) []string {
+// Lookalikes returns the keys that somebody may have meant to be s3-tls/inject.
+func Lookalikes(values map[string]string) []string {
 	var found []string
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if key != v1alpha1.Inject && distance(strings.ToLower(key), v1alpha1.Inject) <= 2 && values[key] != "false" {

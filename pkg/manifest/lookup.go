@@ -81,8 +81,8 @@ func dotted(path []string) string {
 // Dotted renders the path from the document's root to a place in the pod, as in
 // spec.template.spec.containers[0].env.
 func (t *Template) Dotted(podPath string) string {
-	if len(t.Path) == 0 || podPath == "" {
-		return podPath
+	if ofPod := strings.HasPrefix(podPath, "spec") || strings.HasPrefix(podPath, "metadata"); len(t.Path) == 0 || !ofPod {
+		return podPath // what it names lies elsewhere
 	}
 	return dotted(t.Path) + "." + podPath
 }
