@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"encoding/json"
+	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	"strings"
 	"testing"
 
@@ -147,5 +148,26 @@ func TestJSONIsIndented(t *testing.T) {
 	}
 	if !json.Valid(want) || string(got) != "{\n  \"a\": {\n    \"c\": \"d\"\n  },\n  \"b\": [\n    1\n  ]\n}\n" {
 		t.Errorf("%s", got)
+	}
+}
+
+// A text takes the place of another one, and nothing around it changes.
+func TestApplyReplacesATextOnOneLine(t *testing.T) {
+	for before, want := range map[string]string{
+		"a: old":                "a: new",
+		"a: old  # kept\nb: c":  "a: new  # kept\nb: c",
+		"a: \"ol\\\"d\" # kept": "a: new # kept",
+		"a: 'old'\r\n":          "a: new\r\n",
+		"{a: old, b: c} # kept": "{a: new, b: c} # kept",
+		"{\"a\": \"old\"}":      "{\"a\": \"new\"}",
+		"x: &x old\na: *x":      "x: &x old\na: new",
+		"a: >\n  old\n":         "",
+		"a: 'o\n  ld'":          "",
+	} {
+		d := &manifest.Document{File: "x.yaml", Number: 1, Text: []byte(before)}
+		got, err := d.Apply([]jsonpatch.Operation{jsonpatch.NewOperation("add", "/a", "new")})
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", before, got, err, want)
+		}
 	}
 }

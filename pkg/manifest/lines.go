@@ -197,8 +197,12 @@ func (t *lines) quoteEnd(i int) int {
 
 var emptyValue = regexp.MustCompile(`^:[ \t]*?(\[\s*\]|\{\s*\}|null|~)?([ \t]+#[^\r\n]*)?[ \t]*\r?\n?$`)
 
-// setEmpty gives a value to a key that has an empty one: null, [], {} or nothing.
+// setEmpty gives a value to a key that has an empty one: null, [], {} or nothing. A text takes the
+// place of another one.
 func (t *lines) setEmpty(parent, key, old *yaml.Node, value any) ([]byte, error) {
+	if text, ok := value.(string); ok && old.Kind == yaml.ScalarNode && old.ShortTag() != yaml.NodeTagNull {
+		return t.setScalar(old, text)
+	}
 	if len(old.Content) > 0 || (old.Kind == yaml.ScalarNode && old.ShortTag() != yaml.NodeTagNull) {
 		return nil, errors.New("the key has a value")
 	}
@@ -236,6 +240,25 @@ func (t *lines) setEmpty(parent, key, old *yaml.Node, value any) ([]byte, error)
 	}
 	start := t.starts[key.Line-1]
 	return t.splice(start, start+len(line), strings.Join(block, t.newline)+t.newline), nil
+}
+
+// setScalar puts a text in the place of a scalar that stands on one line.
+func (t *lines) setScalar(old *yaml.Node, text string) ([]byte, error) {
+	with, err := t.flowText(text)
+	if err != nil {
+		return nil, err
+	}
+	from := t.offset(old)
+	to := from + len(old.Value)
+	if quoted := old.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0; quoted {
+		to = t.quoteEnd(from) + 1
+	} else if old.Style != 0 || !bytes.HasPrefix(t.text[from:], []byte(old.Value)) {
+		return nil, errors.New("the value cannot be replaced; write it on one line")
+	}
+	if to > len(t.text) || bytes.ContainsRune(t.text[from:to], '\n') {
+		return nil, errors.New("the value cannot be replaced; write it on one line")
+	}
+	return t.splice(from, to, with), nil
 }
 
 func (t *lines) isJSON() bool {
