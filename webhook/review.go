@@ -8,11 +8,11 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	kjson "sigs.k8s.io/json"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )
@@ -21,22 +21,21 @@ import (
 // review holds one, and may be larger than what the user sent.
 const maxBody = 7 << 20
 
-// review is the narrow view of an AdmissionReview: what is read and nothing
-// else, so that one pass over the bytes is enough.
+// review is the narrow view of an AdmissionReview: what is read and nothing else.
 type review struct {
-	APIVersion string   `json:"apiVersion"`
-	Kind       string   `json:"kind"`
-	Request    *request `json:"request"`
+	APIVersion string
+	Kind       string
+	Request    *request
 }
 
 type request struct {
-	UID         types.UID               `json:"uid"`
-	Kind        metav1.GroupVersionKind `json:"kind"`
-	SubResource string                  `json:"subResource"`
-	Namespace   string                  `json:"namespace"`
-	Operation   admissionv1.Operation   `json:"operation"`
-	DryRun      bool                    `json:"dryRun"`
-	Object      *inject.Pod             `json:"object"`
+	UID         types.UID
+	Kind        metav1.GroupVersionKind
+	SubResource string
+	Namespace   string
+	Operation   admissionv1.Operation
+	DryRun      bool
+	Object      *inject.Pod
 }
 
 // name returns the pod's name, or the prefix of the name that it will get.
@@ -82,18 +81,22 @@ func readReview(w http.ResponseWriter, r *http.Request) (*request, error) {
 	return decode(body)
 }
 
-// decode refuses what the API server would never send: a key given twice, or
-// one that differs from the field's name in case only, does not count as the field.
+// parsers keep what reading needs from one review to the next.
+//
+//nolint:gochecknoglobals // a pool
+var parsers = sync.Pool{New: func() any { return newParser() }}
+
+// decode reads a review.
 func decode(body []byte) (*request, error) {
-	var rev review
-	strict, err := kjson.UnmarshalStrict(body, &rev, kjson.DisallowDuplicateFields)
-	switch wrongType := (*json.UnmarshalTypeError)(nil); {
-	case errors.As(err, &wrongType):
-		return nil, bad(http.StatusBadRequest, "decode review: field %q is a JSON %s", wrongType.Field, wrongType.Value)
+	p, _ := parsers.Get().(*parser)
+	defer parsers.Put(p)
+	p.reset(body)
+	rev := p.review()
+	err := p.err
+	p.reset(nil) // so that the pool keeps no body
+	switch {
 	case err != nil:
-		return nil, bad(http.StatusBadRequest, "decode review: not valid JSON")
-	case len(strict) > 0:
-		return nil, bad(http.StatusBadRequest, "decode review: %v", strict[0])
+		return nil, bad(http.StatusBadRequest, "decode review: %v", err)
 	case rev.APIVersion != "admission.k8s.io/v1" || rev.Kind != "AdmissionReview":
 		return nil, bad(http.StatusBadRequest, "not an AdmissionReview of admission.k8s.io/v1")
 	case rev.Request == nil:

@@ -1,0 +1,216 @@
+package webhook
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// parser reads JSON once, from front to end, and keeps what it is asked for. It is strict where
+// decoders differ: a name given twice in an object, invalid UTF-8 and invalid JSON are errors, and
+// names that differ in case are different names. null counts as absent, as it does for the API server.
+//
+// After an error it reads nothing more; err keeps the first one.
+type parser struct {
+	decoder *jsontext.Decoder
+	source  bytes.Buffer
+	err     error
+}
+
+func newParser() *parser { return &parser{decoder: &jsontext.Decoder{}} }
+
+// reset begins with another text.
+func (p *parser) reset(text []byte) {
+	p.source = *bytes.NewBuffer(text)
+	p.decoder.Reset(&p.source)
+	p.err = nil
+}
+
+// typeError is a value of another kind than is wanted.
+type typeError struct {
+	field string // its dotted path
+	is    string
+}
+
+func (e *typeError) Error() string { return fmt.Sprintf("field %q is a JSON %s", e.field, e.is) }
+
+// fail keeps the first error. Its text names places and never values.
+func (p *parser) fail(err error) {
+	if p.err != nil {
+		return
+	}
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		p.err = fmt.Errorf("duplicate field %q", dotted(syntactic.JSONPointer))
+	default:
+		p.err = errors.New("not valid JSON")
+	}
+}
+
+// wrong notes that the value which comes next is of another kind than is wanted.
+func (p *parser) wrong(kind jsontext.Kind) {
+	names := map[jsontext.Kind]string{'{': "object", '[': "array", '"': "string", '0': "number", 't': "bool", 'f': "bool"}
+	if p.skip(); p.err == nil {
+		p.err = &typeError{field: dotted(p.decoder.StackPointer()), is: names[kind]}
+	}
+}
+
+func dotted(pointer jsontext.Pointer) string {
+	var steps []string
+	for step := range pointer.Tokens() {
+		steps = append(steps, step)
+	}
+	return strings.Join(steps, ".")
+}
+
+// next tells whether a value of a kind comes next. It passes over null, and over what is of another
+// kind, which is an error.
+func (p *parser) next(wanted jsontext.Kind) bool {
+	if p.err != nil {
+		return false
+	}
+	switch kind := p.decoder.PeekKind(); kind {
+	case wanted:
+		return true
+	case 'n', 0:
+		p.skip() // of invalid JSON that is the error
+	default:
+		p.wrong(kind)
+	}
+	return false
+}
+
+func (p *parser) skip() {
+	if p.err != nil {
+		return
+	}
+	if err := p.decoder.SkipValue(); err != nil {
+		p.fail(err)
+	}
+}
+
+// token reads a bracket.
+func (p *parser) token() {
+	if _, err := p.decoder.ReadToken(); err != nil {
+		p.fail(err)
+	}
+}
+
+// object reads an object: known is asked to read the value of each name, and returns false for one
+// that nobody reads. It tells whether there is an object.
+func (p *parser) object(known func(name string) bool) bool {
+	if !p.next('{') {
+		return false
+	}
+	for p.token(); p.err == nil && p.decoder.PeekKind() == '"'; {
+		if name := p.name(); p.err == nil && !known(name) {
+			p.skip()
+		}
+	}
+	if p.err == nil {
+		p.token()
+	}
+	return true
+}
+
+// array reads an array; element is asked to read each of its values. It tells whether there is one.
+func (p *parser) array(element func()) bool {
+	if !p.next('[') {
+		return false
+	}
+	for p.token(); p.err == nil; element() {
+		if kind := p.decoder.PeekKind(); kind == ']' || kind == 0 {
+			p.token() // of invalid JSON that is the error
+			break
+		}
+	}
+	return true
+}
+
+// name reads a name of an object. It is no copy where it is one of those that are read often.
+func (p *parser) name() string {
+	raw, err := p.decoder.ReadValue()
+	if err != nil {
+		p.fail(err)
+		return ""
+	}
+	return p.unquoted(raw)
+}
+
+// text reads a string.
+func (p *parser) text() string {
+	if !p.next('"') {
+		return ""
+	}
+	return p.name()
+}
+
+func (p *parser) unquoted(raw jsontext.Value) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	plain, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		p.fail(err)
+	}
+	return string(plain)
+}
+
+// flag reads a bool.
+func (p *parser) flag() bool {
+	if p.err != nil {
+		return false
+	}
+	switch kind := p.decoder.PeekKind(); kind {
+	case 't', 'f':
+		p.token()
+		return kind == 't'
+	case 'n', 0:
+		p.skip()
+	default:
+		p.wrong(kind)
+	}
+	return false
+}
+
+// optionalFlag reads a bool that may be absent.
+func (p *parser) optionalFlag() *bool {
+	if p.err == nil && p.decoder.PeekKind() == 'n' {
+		p.skip()
+		return nil
+	}
+	value := p.flag()
+	return &value
+}
+
+// texts reads an array of strings.
+func (p *parser) texts() (all []string) {
+	p.array(func() { all = append(all, p.text()) })
+	return all
+}
+
+// textMap reads an object of strings.
+func (p *parser) textMap() map[string]string {
+	all := map[string]string{}
+	if !p.object(func(name string) bool {
+		all[name] = p.text()
+		return true
+	}) {
+		return nil
+	}
+	return all
+}
+
+// end checks that nothing follows.
+func (p *parser) end() {
+	if p.err != nil {
+		return
+	}
+	if p.decoder.PeekKind() != 0 || len(bytes.TrimSpace(p.decoder.UnreadBuffer())) > 0 || p.source.Len() > 0 && len(bytes.TrimSpace(p.source.Bytes())) > 0 {
+		p.err = errors.New("not valid JSON")
+	}
+}
