@@ -16,9 +16,9 @@ func (p *parser) review() (rev review) {
 	p.object(func(name string) bool {
 		switch name {
 		case "apiVersion":
-			rev.APIVersion = p.text()
+			rev.APIVersion = p.string()
 		case "kind":
-			rev.Kind = p.text()
+			rev.Kind = p.string()
 		case "request":
 			rev.Request = p.request()
 		default:
@@ -35,15 +35,15 @@ func (p *parser) request() *request {
 	if !p.object(func(name string) bool {
 		switch name {
 		case "uid":
-			req.UID = types.UID(p.text())
+			req.UID = types.UID(p.string())
 		case "kind":
 			req.Kind = p.kind()
 		case "subResource":
-			req.SubResource = p.text()
+			req.SubResource = p.string()
 		case "namespace":
-			req.Namespace = p.text()
+			req.Namespace = p.string()
 		case "operation":
-			req.Operation = admissionv1.Operation(p.text())
+			req.Operation = admissionv1.Operation(p.string())
 		case "dryRun":
 			req.DryRun = p.flag()
 		case "object":
@@ -62,11 +62,11 @@ func (p *parser) kind() (kind metav1.GroupVersionKind) {
 	p.object(func(name string) bool {
 		switch name {
 		case "group":
-			kind.Group = p.text()
+			kind.Group = p.string()
 		case "version":
-			kind.Version = p.text()
+			kind.Version = p.string()
 		case "kind":
-			kind.Kind = p.text()
+			kind.Kind = p.string()
 		default:
 			return false
 		}
@@ -98,15 +98,15 @@ func (p *parser) metadata() *inject.Metadata {
 	if !p.object(func(name string) bool {
 		switch name {
 		case "name":
-			m.Name = p.text()
+			m.Name = p.string()
 		case "generateName":
-			m.GenerateName = p.text()
+			m.GenerateName = p.string()
 		case "labels":
-			m.Labels = p.textMap()
+			m.Labels = p.stringMap()
 		case "annotations":
-			m.Annotations = p.textMap()
+			m.Annotations = p.stringMap()
 		case "ownerReferences":
-			p.array(func() { m.OwnerReferences = append(m.OwnerReferences, p.owner()) })
+			m.OwnerReferences = list(p, 1, p.owner)
 		default:
 			return false
 		}
@@ -121,13 +121,13 @@ func (p *parser) owner() (owner metav1.OwnerReference) {
 	p.object(func(name string) bool {
 		switch name {
 		case "apiVersion":
-			owner.APIVersion = p.text()
+			owner.APIVersion = p.string()
 		case "kind":
-			owner.Kind = p.text()
+			owner.Kind = p.string()
 		case "name":
-			owner.Name = p.text()
+			owner.Name = p.string()
 		case "uid":
-			owner.UID = types.UID(p.text())
+			owner.UID = types.UID(p.string())
 		case "controller":
 			owner.Controller = p.optionalFlag()
 		default:
@@ -144,13 +144,13 @@ func (p *parser) spec(spec *inject.Spec) {
 		case "os":
 			spec.OS = p.os()
 		case "nodeSelector":
-			spec.NodeSelector = p.textMap()
+			spec.NodeSelector = p.stringMap()
 		case "initContainers":
 			spec.InitContainers = p.containers()
 		case "containers":
 			spec.Containers = p.containers()
 		case "volumes":
-			p.array(func() { spec.Volumes = append(spec.Volumes, p.volume()) })
+			spec.Volumes = list(p, 8, p.volume)
 		default:
 			return false
 		}
@@ -162,7 +162,7 @@ func (p *parser) os() *corev1.PodOS {
 	os := &corev1.PodOS{}
 	if !p.object(func(name string) bool {
 		if name == "name" {
-			os.Name = corev1.OSName(p.text())
+			os.Name = corev1.OSName(p.string())
 			return true
 		}
 		return false
@@ -172,28 +172,27 @@ func (p *parser) os() *corev1.PodOS {
 	return os
 }
 
-func (p *parser) containers() (all []inject.Container) {
-	p.array(func() { all = append(all, p.container()) })
-	return all
+func (p *parser) containers() []inject.Container {
+	return list(p, 4, p.container)
 }
 
 func (p *parser) container() (c inject.Container) {
 	p.object(func(name string) bool {
 		switch name {
 		case "name":
-			c.Name = p.text()
+			c.Name = p.string()
 		case "image":
-			c.Image = p.text()
+			c.Image = p.string()
 		case "command":
-			c.Command = p.texts()
+			c.Command = p.strings()
 		case "args":
-			c.Args = p.texts()
+			c.Args = p.strings()
 		case "env":
-			p.array(func() { c.Env = append(c.Env, p.variable()) })
+			c.Env = list(p, 8, p.variable)
 		case "volumeMounts":
-			p.array(func() { c.VolumeMounts = append(c.VolumeMounts, p.mount()) })
+			c.VolumeMounts = list(p, 8, p.mount)
 		case "volumeDevices":
-			p.array(func() { c.VolumeDevices = append(c.VolumeDevices, p.device()) })
+			c.VolumeDevices = list(p, 1, p.device)
 		default:
 			return false
 		}
@@ -207,9 +206,9 @@ func (p *parser) variable() (v corev1.EnvVar) {
 	p.object(func(name string) bool {
 		switch name {
 		case "name":
-			v.Name = p.text()
+			v.Name = p.string()
 		case "value":
-			v.Value = p.text()
+			v.Value = p.string()
 		case "valueFrom":
 			if p.object(func(string) bool { return false }) {
 				v.ValueFrom = &corev1.EnvVarSource{}
@@ -226,13 +225,13 @@ func (p *parser) mount() (m corev1.VolumeMount) {
 	p.object(func(name string) bool {
 		switch name {
 		case "name":
-			m.Name = p.text()
+			m.Name = p.string()
 		case "mountPath":
-			m.MountPath = p.text()
+			m.MountPath = p.string()
 		case "subPath":
-			m.SubPath = p.text()
+			m.SubPath = p.string()
 		case "subPathExpr":
-			m.SubPathExpr = p.text()
+			m.SubPathExpr = p.string()
 		default:
 			return false
 		}
@@ -245,9 +244,9 @@ func (p *parser) device() (d corev1.VolumeDevice) {
 	p.object(func(name string) bool {
 		switch name {
 		case "name":
-			d.Name = p.text()
+			d.Name = p.string()
 		case "devicePath":
-			d.DevicePath = p.text()
+			d.DevicePath = p.string()
 		default:
 			return false
 		}
@@ -261,7 +260,7 @@ func (p *parser) volume() (v corev1.Volume) {
 	p.object(func(name string) bool {
 		switch name {
 		case "name":
-			v.Name = p.text()
+			v.Name = p.string()
 		case "secret":
 			v.Secret = p.secret()
 		case "configMap":
@@ -281,7 +280,7 @@ func (p *parser) secret() *corev1.SecretVolumeSource {
 	if !p.object(func(name string) bool {
 		switch name {
 		case "secretName":
-			source.SecretName = p.text()
+			source.SecretName = p.string()
 		case "items":
 			source.Items = p.items()
 		case "optional":
@@ -301,7 +300,7 @@ func (p *parser) configMap() *corev1.ConfigMapVolumeSource {
 	if !p.object(func(name string) bool {
 		switch name {
 		case "name":
-			source.Name = p.text()
+			source.Name = p.string()
 		case "items":
 			source.Items = p.items()
 		case "optional":
@@ -316,23 +315,21 @@ func (p *parser) configMap() *corev1.ConfigMapVolumeSource {
 	return source
 }
 
-func (p *parser) items() (all []corev1.KeyToPath) {
-	p.array(func() {
-		var item corev1.KeyToPath
-		p.object(func(name string) bool {
-			switch name {
-			case "key":
-				item.Key = p.text()
-			case "path":
-				item.Path = p.text()
-			default:
-				return false
-			}
-			return true
-		})
-		all = append(all, item)
+func (p *parser) items() []corev1.KeyToPath { return list(p, 1, p.item) }
+
+func (p *parser) item() (item corev1.KeyToPath) {
+	p.object(func(name string) bool {
+		switch name {
+		case "key":
+			item.Key = p.string()
+		case "path":
+			item.Path = p.string()
+		default:
+			return false
+		}
+		return true
 	})
-	return all
+	return item
 }
 
 func (p *parser) projected() *corev1.ProjectedVolumeSource {
@@ -341,17 +338,7 @@ func (p *parser) projected() *corev1.ProjectedVolumeSource {
 		if name != "sources" {
 			return false
 		}
-		p.array(func() {
-			var projection corev1.VolumeProjection
-			p.object(func(name string) bool {
-				if name != "clusterTrustBundle" {
-					return false
-				}
-				projection.ClusterTrustBundle = p.trustBundle()
-				return true
-			})
-			source.Sources = append(source.Sources, projection)
-		})
+		source.Sources = list(p, 4, p.projection)
 		return true
 	}) {
 		return nil
@@ -359,16 +346,27 @@ func (p *parser) projected() *corev1.ProjectedVolumeSource {
 	return source
 }
 
+func (p *parser) projection() (projection corev1.VolumeProjection) {
+	p.object(func(name string) bool {
+		if name != "clusterTrustBundle" {
+			return false
+		}
+		projection.ClusterTrustBundle = p.trustBundle()
+		return true
+	})
+	return projection
+}
+
 func (p *parser) trustBundle() *corev1.ClusterTrustBundleProjection {
 	bundle := &corev1.ClusterTrustBundleProjection{}
 	if !p.object(func(name string) bool {
 		switch name {
 		case "name":
-			if name := p.text(); p.err == nil {
+			if name := p.string(); p.err == nil {
 				bundle.Name = &name
 			}
 		case "path":
-			bundle.Path = p.text()
+			bundle.Path = p.string()
 		case "optional":
 			bundle.Optional = p.optionalFlag()
 		default:

@@ -6,7 +6,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
@@ -103,7 +101,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	h.write(w, response)
+	if err := h.write(w, response); err != nil {
+		h.Log.Error(err, "answer review")
+		outcome.decision, outcome.reason = decisionError, reasonEncode
+		http.Error(w, "internal error", http.StatusInternalServerError)
+	}
 }
 
 // answer decides about one request. The error means that it cannot, for a pod
@@ -170,16 +172,5 @@ func logDecision(log logr.Logger, req *request, result *inject.Result) {
 		log.Info("refused", keySource, result.Source, keyReason, result.Reason, keyDryRun, req.DryRun)
 	case inject.Skipped:
 		log.V(1).Info("skipped", keySource, result.Source, keyReason, result.Reason, keyDryRun, req.DryRun)
-	}
-}
-
-func (h *Handler) write(w http.ResponseWriter, response *admissionv1.AdmissionResponse) {
-	w.Header().Set("Content-Type", "application/json")
-	err := json.NewEncoder(w).Encode(admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
-		Response: response,
-	})
-	if err != nil {
-		h.Log.V(1).Info("the client went away before the answer")
 	}
 }

@@ -17,7 +17,9 @@ import (
 type parser struct {
 	decoder *jsontext.Decoder
 	source  bytes.Buffer
-	err     error
+	// text is the whole source: strings are cut from it, so that they are one allocation.
+	text string
+	err  error
 }
 
 func newParser() *parser { return &parser{decoder: &jsontext.Decoder{}} }
@@ -26,7 +28,7 @@ func newParser() *parser { return &parser{decoder: &jsontext.Decoder{}} }
 func (p *parser) reset(text []byte) {
 	p.source = *bytes.NewBuffer(text)
 	p.decoder.Reset(&p.source)
-	p.err = nil
+	p.text, p.err = string(text), nil
 }
 
 // typeError is a value of another kind than is wanted.
@@ -131,7 +133,7 @@ func (p *parser) array(element func()) bool {
 	return true
 }
 
-// name reads a name of an object. It is no copy where it is one of those that are read often.
+// name reads a name of an object.
 func (p *parser) name() string {
 	raw, err := p.decoder.ReadValue()
 	if err != nil {
@@ -141,8 +143,8 @@ func (p *parser) name() string {
 	return p.unquoted(raw)
 }
 
-// text reads a string.
-func (p *parser) text() string {
+// string reads a string.
+func (p *parser) string() string {
 	if !p.next('"') {
 		return ""
 	}
@@ -151,7 +153,8 @@ func (p *parser) text() string {
 
 func (p *parser) unquoted(raw jsontext.Value) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1])
+		end := int(p.decoder.InputOffset()) - 1
+		return p.text[end-len(raw)+2 : end]
 	}
 	plain, err := jsontext.AppendUnquote(nil, raw)
 	if err != nil {
@@ -187,17 +190,25 @@ func (p *parser) optionalFlag() *bool {
 	return &value
 }
 
-// texts reads an array of strings.
-func (p *parser) texts() (all []string) {
-	p.array(func() { all = append(all, p.text()) })
+// strings reads an array of strings.
+func (p *parser) strings() []string { return list(p, 16, p.string) }
+
+// list reads an array; size is how many elements there often are.
+func list[T any](p *parser, size int, element func() T) (all []T) {
+	p.array(func() {
+		if all == nil {
+			all = make([]T, 0, size)
+		}
+		all = append(all, element())
+	})
 	return all
 }
 
-// textMap reads an object of strings.
-func (p *parser) textMap() map[string]string {
+// stringMap reads an object of strings.
+func (p *parser) stringMap() map[string]string {
 	all := map[string]string{}
 	if !p.object(func(name string) bool {
-		all[name] = p.text()
+		all[name] = p.string()
 		return true
 	}) {
 		return nil

@@ -1,10 +1,9 @@
 package webhook
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -70,7 +69,12 @@ func readReview(w http.ResponseWriter, r *http.Request) (*request, error) {
 	if contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || contentType != "application/json" {
 		return nil, bad(http.StatusBadRequest, "content type is not application/json")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body := buffers.take()
+	defer buffers.giveBack(body)
+	if r.ContentLength > 0 {
+		body.Grow(int(min(r.ContentLength, maxKept)) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
 	tooLarge := &http.MaxBytesError{}
 	if errors.As(err, &tooLarge) {
 		return nil, bad(http.StatusRequestEntityTooLarge, "review is larger than %d bytes", tooLarge.Limit)
@@ -78,7 +82,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*request, error) {
 	if err != nil {
 		return nil, bad(http.StatusBadRequest, "read review: the body ends early")
 	}
-	return decode(body)
+	return decode(body.Bytes())
 }
 
 // parsers keep what reading needs from one review to the next.
@@ -132,7 +136,7 @@ func respond(uid types.UID, result *inject.Result) (*admissionv1.AdmissionRespon
 	if len(result.Patch) == 0 {
 		return response, nil
 	}
-	patch, err := json.Marshal(result.Patch)
+	patch, err := encodePatch(result.Patch)
 	if err != nil {
 		return nil, fmt.Errorf("encode patch: %w", err)
 	}

@@ -2,7 +2,9 @@ package inject
 
 import (
 	"fmt"
+	"iter"
 	"path"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +12,7 @@ import (
 
 // pointer returns the JSON pointer of a field: /spec/containers/0/env.
 func (c containerRef) pointer(field string) string {
-	return fmt.Sprintf("/spec/%s/%d/%s", c.list, c.index, field)
+	return "/spec/" + c.list + "/" + strconv.Itoa(c.index) + "/" + field
 }
 
 // path returns the same for people: spec.containers[0].env.
@@ -32,7 +34,7 @@ func (c containerRef) variable(name string) *corev1.EnvVar {
 // hasMountAt tells whether something is mounted at a path or below it, where a
 // file of ours would be in its way.
 func (c containerRef) hasMountAt(at string) bool {
-	for _, m := range c.mountPaths() {
+	for m := range c.mountPaths() {
 		if isAtOrBelow(m, at) {
 			return true
 		}
@@ -42,7 +44,7 @@ func (c containerRef) hasMountAt(at string) bool {
 
 // mountAbove returns the mount, as the user wrote it, that is on a parent of a path.
 func (c containerRef) mountAbove(at string) string {
-	for _, m := range c.mountPaths() {
+	for m := range c.mountPaths() {
 		if isAtOrBelow(at, m) {
 			return m
 		}
@@ -50,25 +52,33 @@ func (c containerRef) mountAbove(at string) string {
 	return ""
 }
 
-func (c containerRef) mountPaths() []string {
-	paths := make([]string, 0, len(c.VolumeMounts)+len(c.VolumeDevices))
-	for _, m := range c.VolumeMounts {
-		paths = append(paths, m.MountPath)
+// mountPaths are where volumes and devices are.
+func (c containerRef) mountPaths() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range c.VolumeMounts {
+			if !yield(c.VolumeMounts[i].MountPath) {
+				return
+			}
+		}
+		for i := range c.VolumeDevices {
+			if !yield(c.VolumeDevices[i].DevicePath) {
+				return
+			}
+		}
 	}
-	for _, d := range c.VolumeDevices {
-		paths = append(paths, d.DevicePath)
-	}
-	return paths
 }
 
 func isAtOrBelow(inner, outer string) bool {
-	outer = strings.TrimSuffix(normalise(outer), "/")
-	return strings.HasPrefix(normalise(inner)+"/", outer+"/")
+	inner, outer = normalise(inner), strings.TrimSuffix(normalise(outer), "/")
+	return strings.HasPrefix(inner, outer) && (len(inner) == len(outer) || inner[len(outer)] == '/')
 }
 
 // normalise makes paths comparable. /var/run is a link to /run in most images.
 func normalise(p string) string {
-	p = path.Clean("/" + p)
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	p = path.Clean(p)
 	if p == "/var/run" || strings.HasPrefix(p, "/var/run/") {
 		return strings.TrimPrefix(p, "/var")
 	}
