@@ -49,6 +49,7 @@ fuzz: ## Fuzz the core, the judgement of CAs, the reader of configurations, the 
 	$(GO) test ./pkg/storageconfig -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME)
 	$(GO) test ./pkg/manifest -run='^$$' -fuzz=FuzzApply -fuzztime=$(FUZZTIME)
 	$(GO) test ./webhook -run='^$$' -fuzz=FuzzServeHTTP -fuzztime=$(FUZZTIME)
+	$(GO) test ./webhook -run='^$$' -fuzz=FuzzDecode -fuzztime=$(FUZZTIME)
 	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)
 
 .PHONY: bench

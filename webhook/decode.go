@@ -362,9 +362,7 @@ func (p *parser) trustBundle() *corev1.ClusterTrustBundleProjection {
 	if !p.object(func(name string) bool {
 		switch name {
 		case "name":
-			if name := p.string(); p.err == nil {
-				bundle.Name = &name
-			}
+			bundle.Name = p.optionalString()
 		case "path":
 			bundle.Path = p.string()
 		case "optional":

@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // parser reads JSON once, from front to end, and keeps what it is asked for. It is strict where
-// decoders differ: a name given twice in an object, invalid UTF-8 and invalid JSON are errors, and
-// names that differ in case are different names. null counts as absent, as it does for the API server.
+// decoders differ: a name that is read and given twice in an object, invalid UTF-8 and invalid JSON are
+// errors, and names that differ in case are different names. null counts as absent, as it does for the
+// API server.
 //
 // After an error it reads nothing more; err keeps the first one.
 type parser struct {
@@ -19,6 +21,8 @@ type parser struct {
 	source  bytes.Buffer
 	// text is the whole source: strings are cut from it, so that they are one allocation.
 	text string
+	// seen are the names that were read of the objects which are open, the innermost last.
+	seen []string
 	err  error
 }
 
@@ -27,8 +31,8 @@ func newParser() *parser { return &parser{decoder: &jsontext.Decoder{}} }
 // reset begins with another text.
 func (p *parser) reset(text []byte) {
 	p.source = *bytes.NewBuffer(text)
-	p.decoder.Reset(&p.source)
-	p.text, p.err = string(text), nil
+	p.decoder.Reset(&p.source, jsontext.AllowDuplicateNames(true)) // those that matter are found by object
+	p.text, p.seen, p.err = string(text), p.seen[:0], nil
 }
 
 // typeError is a value of another kind than is wanted.
@@ -39,18 +43,12 @@ type typeError struct {
 
 func (e *typeError) Error() string { return fmt.Sprintf("field %q is a JSON %s", e.field, e.is) }
 
-// fail keeps the first error. Its text names places and never values.
-func (p *parser) fail(err error) {
+// fail notes that the text is no JSON. No error quotes it.
+func (p *parser) fail() {
 	if p.err != nil {
 		return
 	}
-	var syntactic *jsontext.SyntacticError
-	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
-		p.err = fmt.Errorf("duplicate field %q", dotted(syntactic.JSONPointer))
-	default:
-		p.err = errors.New("not valid JSON")
-	}
+	p.err = errors.New("not valid JSON")
 }
 
 // wrong notes that the value which comes next is of another kind than is wanted.
@@ -86,37 +84,61 @@ func (p *parser) next(wanted jsontext.Kind) bool {
 	return false
 }
 
+// skip passes over a value. The decoder's own SkipValue goes from token to token, which takes longer.
 func (p *parser) skip() {
 	if p.err != nil {
 		return
 	}
-	if err := p.decoder.SkipValue(); err != nil {
-		p.fail(err)
+	if _, err := p.decoder.ReadValue(); err != nil {
+		p.fail()
 	}
 }
 
 // token reads a bracket.
 func (p *parser) token() {
 	if _, err := p.decoder.ReadToken(); err != nil {
-		p.fail(err)
+		p.fail()
 	}
 }
 
 // object reads an object: known is asked to read the value of each name, and returns false for one
-// that nobody reads. It tells whether there is an object.
+// that nobody reads, which may be there twice. It tells whether there is an object.
 func (p *parser) object(known func(name string) bool) bool {
+	outer := len(p.seen)
+	found := p.names(func(name string) {
+		if slices.Contains(p.seen[outer:], name) {
+			p.twice(name)
+		} else if known(name) {
+			p.seen = append(p.seen, name)
+		} else {
+			p.skip()
+		}
+	})
+	p.seen = p.seen[:outer]
+	return found
+}
+
+// names reads an object; value is asked to read the value of each name.
+func (p *parser) names(value func(name string)) bool {
 	if !p.next('{') {
 		return false
 	}
 	for p.token(); p.err == nil && p.decoder.PeekKind() == '"'; {
-		if name := p.name(); p.err == nil && !known(name) {
-			p.skip()
+		if name := p.name(); p.err == nil {
+			value(name)
 		}
 	}
 	if p.err == nil {
 		p.token()
 	}
 	return true
+}
+
+// twice notes that a name is given twice.
+func (p *parser) twice(name string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("duplicate field %q", dotted(p.decoder.StackPointer().Parent().AppendToken(name)))
+	}
 }
 
 // array reads an array; element is asked to read each of its values. It tells whether there is one.
@@ -137,7 +159,7 @@ func (p *parser) array(element func()) bool {
 func (p *parser) name() string {
 	raw, err := p.decoder.ReadValue()
 	if err != nil {
-		p.fail(err)
+		p.fail()
 		return ""
 	}
 	return p.unquoted(raw)
@@ -158,7 +180,7 @@ func (p *parser) unquoted(raw jsontext.Value) string {
 	}
 	plain, err := jsontext.AppendUnquote(nil, raw)
 	if err != nil {
-		p.fail(err)
+		p.fail()
 	}
 	return string(plain)
 }
@@ -182,11 +204,23 @@ func (p *parser) flag() bool {
 
 // optionalFlag reads a bool that may be absent.
 func (p *parser) optionalFlag() *bool {
-	if p.err == nil && p.decoder.PeekKind() == 'n' {
+	if p.err != nil {
+		return nil
+	}
+	if p.decoder.PeekKind() == 'n' {
 		p.skip()
 		return nil
 	}
 	value := p.flag()
+	return &value
+}
+
+// optionalString reads a string that may be absent.
+func (p *parser) optionalString() *string {
+	if !p.next('"') {
+		return nil
+	}
+	value := p.name()
 	return &value
 }
 
@@ -207,9 +241,11 @@ func list[T any](p *parser, size int, element func() T) (all []T) {
 // stringMap reads an object of strings.
 func (p *parser) stringMap() map[string]string {
 	all := map[string]string{}
-	if !p.object(func(name string) bool {
+	if !p.names(func(name string) {
+		if _, there := all[name]; there {
+			p.twice(name)
+		}
 		all[name] = p.string()
-		return true
 	}) {
 		return nil
 	}
