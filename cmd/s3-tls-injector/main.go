@@ -45,7 +45,6 @@ func run(ctx context.Context, args []string, podNamespace string, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	tuneCollector()
 	o.podNamespace = cmp.Or(podNamespace, v1alpha1.InjectorNamespace)
 	if podNamespace != "" {
 		o.exemptNamespaces = append(o.exemptNamespaces, podNamespace)

@@ -78,6 +78,7 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(err, group.Wait())
 	}
 	group.Go(func() error { return s.drain(ctx, serving, stop) })
+	group.Go(func() error { return s.tuneCollector(serving) })
 	group.Go(func() error { return s.serveHealth(serving) })
 	group.Go(func() error { return s.serveMetrics(serving) })
 	group.Go(func() error { return s.serveReviews(serving, lookups) })
@@ -300,16 +301,25 @@ func (s *server) ready(r *http.Request) error {
 		return errors.New("draining")
 	case !s.certificate.Load():
 		return errors.New("no certificate yet")
+	case s.filled() != nil:
+		return s.filled()
+	case listening == nil:
+		return errors.New("the port is not open yet")
+	}
+	return (*listening)(r)
+}
+
+// filled tells which cache is not filled yet.
+func (s *server) filled() error {
+	switch {
 	case !s.synced.Load():
 		return errors.New("the cache of namespaces is not synced yet")
 	case s.options.policies && !s.policies.Load().Synced():
 		return errors.New("the policies are not listed yet")
 	case !s.options.standalone && !s.cas.Load().Synced():
 		return errors.New("the CAs are not listed yet")
-	case listening == nil:
-		return errors.New("the port is not open yet")
 	}
-	return (*listening)(r)
+	return nil
 }
 
 func (s *server) serveHTTP(ctx context.Context, address string, handler http.Handler) error {

@@ -66,6 +66,8 @@ type Injector struct {
 
 	// Port takes reviews.
 	Port string
+	// Took is how long it was from its start until it was ready.
+	Took time.Duration
 
 	health, metrics string
 }
@@ -99,11 +101,13 @@ func (c *Cluster) StartInjectorVia(ctx context.Context, apiServer, program, port
 		"--health-address=127.0.0.1:" + i.health, "--metrics-address=127.0.0.1:" + i.metrics, "--log-level=debug",
 		"--policies", "--rotation", "--service-port=" + port,
 	}, args...)
+	started := time.Now()
 	if i.Process, err = c.run("injector-"+port, program, []string{"POD_NAMESPACE=" + Name}, args...); err != nil {
 		return nil, err
 	}
 	return i, eventually(ctx, "the injector to be ready", func(ctx context.Context) (bool, error) {
 		text, err := get(ctx, "http://127.0.0.1:"+i.health+"/readyz")
+		i.Took = time.Since(started)
 		return text == "ok", err
 	})
 }

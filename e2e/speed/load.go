@@ -14,45 +14,64 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
 // process is a server that runs, and how it is reached.
 type process struct {
 	name   string
-	cmd    *exec.Cmd
 	url    string
-	roots  *x509.CertPool
-	log    string
+	bundle []byte // the CA of its certificate, as PEM
+	pid    int
 	client *http.Client
+
+	cmd *exec.Cmd
 }
 
-// start runs a server and waits until it answers; ready is how long that took.
-func start(ctx context.Context, p *process, program string, args ...string) (ready time.Duration, err error) {
-	log, err := os.Create(p.log)
+// startServer starts bare, usual or the injector alone, and waits until it answers; ready is how long
+// that took.
+func startServer(ctx context.Context, name, program, certificates string) (p *process, ready time.Duration, err error) {
+	port, err := localcluster.FreePort(ctx)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
+	}
+	args := []string{"serve", name, port, certificates}
+	if name == "injector" {
+		args = []string{"--standalone", "--host=127.0.0.1", "--port=" + port, "--cert-dir=" + certificates, "--health-address=127.0.0.1:0", "--metrics-address=0", "--drain=0s"}
+	}
+	p = &process{name: name, url: "https://127.0.0.1:" + port + path}
+	if p.bundle, err = os.ReadFile(filepath.Join(certificates, "ca.crt")); err != nil {
+		return nil, 0, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(p.bundle)
+	p.client = newClient(roots, "localhost")
+	logFile := filepath.Join(certificates, name+".log")
+	log, err := os.Create(logFile)
+	if err != nil {
+		return nil, 0, err
 	}
 	defer log.Close()
 	p.cmd = exec.Command(program, args...) //nolint:noctx // it is stopped by stop
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	began := time.Now()
 	if err := p.cmd.Start(); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	p.client = newClient(p.roots, 64)
+	p.pid = p.cmd.Process.Pid
 	for {
 		if _, err = p.ask(ctx, []byte(tinyReview)); err == nil {
-			return time.Since(began), nil
+			return p, time.Since(began), nil
 		}
-		switch {
-		case ctx.Err() != nil:
-			return 0, ctx.Err()
-		case time.Since(began) > time.Minute:
-			return 0, fmt.Errorf("%s does not answer: %w; its log is %s", p.name, err, p.log)
+		if ctx.Err() != nil || time.Since(began) > time.Minute {
+			said, _ := os.ReadFile(logFile) // for the error alone
+			return nil, 0, errors.Join(fmt.Errorf("%s does not answer: %w; it says %s", name, err, said), p.stop())
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -72,10 +91,11 @@ func (p *process) stop() error {
 	return nil
 }
 
-// newClient speaks HTTP/1.1 and keeps connections, as the API server does to a webhook.
-func newClient(roots *x509.CertPool, connections int) *http.Client {
+// newClient speaks HTTP/1.1 and keeps connections, as the API server does to a webhook behind a Service.
+func newClient(roots *x509.CertPool, name string) *http.Client {
+	const connections = 64
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}},
+		TLSClientConfig:     &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}},
 		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
 		MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, DisableCompression: true,
 	}}
@@ -126,7 +146,7 @@ func (p *process) mustPatch(ctx context.Context, review []byte) error {
 func (p *process) cpu() (time.Duration, error) {
 	const processClock = 2 // CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
 	var at unix.Timespec
-	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|processClock), &at); err != nil { //nolint:gosec // a process ID is small
+	if err := unix.ClockGettime(int32(^p.pid<<3|processClock), &at); err != nil { //nolint:gosec // a process ID is small
 		return 0, err
 	}
 	return time.Duration(at.Nano()), nil
@@ -134,7 +154,7 @@ func (p *process) cpu() (time.Duration, error) {
 
 // memory is what a process has in memory, in bytes.
 func (p *process) memory() (int64, error) {
-	data, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(p.cmd.Process.Pid), "statm"))
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "statm"))
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@
 // review and so is the limit, and beside the handler that most webhooks have.
 //
 //	go run ./speed [--out FILE]                 the servers, side by side
+//	go run ./speed --assets FOLDER              beside that, what needs a real API server
 //	go run ./speed capture --assets FOLDER      writes the reviews anew
 package main
 
@@ -18,8 +19,6 @@ import (
 	"runtime"
 	"syscall"
 	"time"
-
-	"github.com/s3-tls-injector/s3-tls-injector/e2e/localcluster"
 )
 
 // podNames are the pods of testdata: of 5 KB, a typical one, and one of ten containers.
@@ -39,11 +38,13 @@ func progress(text string) { fmt.Fprintln(os.Stderr, "#", text) }
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("speed", flag.ExitOnError)
-	assets := flags.String("assets", "", "folder that hack/assets.sh prints")
-	testdata := flags.String("testdata", filepath.Join("speed", "testdata"), "folder of the reviews")
-	out := flags.String("out", "", "file that takes the results, as JSON")
-	each := flags.Duration("for", 1500*time.Millisecond, "how long each run takes")
-	repetitions := flags.Int("repetitions", 3, "how often each is run")
+	o := &options{}
+	flags.StringVar(&o.assets, "assets", "", "folder that hack/assets.sh prints; with it, what needs an API server is measured too")
+	flags.StringVar(&o.testdata, "testdata", filepath.Join("speed", "testdata"), "folder of the pods and their reviews")
+	flags.StringVar(&o.out, "out", "", "file that takes the results, as JSON")
+	flags.DurationVar(&o.each, "for", 1500*time.Millisecond, "how long each run takes")
+	flags.IntVar(&o.repetitions, "repetitions", 3, "how often each is run")
+	flags.IntVar(&o.creations, "creations", 500, "how many pods are created in each way")
 	switch {
 	case len(args) == 4 && args[0] == "serve":
 		return serve(ctx, args[1], args[2], args[3])
@@ -51,28 +52,40 @@ func run(ctx context.Context, args []string) error {
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return capture(ctx, *assets, *testdata)
+		return capture(ctx, o.assets, o.testdata)
 	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	r := &results{Machine: fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()), Taken: time.Now().UTC().Truncate(time.Second)}
-	if err := sideBySide(ctx, r, *testdata, *each, *repetitions); err != nil {
+	if err := sideBySide(ctx, r, o); err != nil {
 		return err
 	}
+	if o.assets != "" {
+		if err := withCluster(ctx, r, o); err != nil {
+			return err
+		}
+	}
 	r.print(os.Stdout)
-	if *out == "" {
+	if o.out == "" {
 		return nil
 	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(*out, append(data, '\n'), 0o600)
+	return os.WriteFile(o.out, append(data, '\n'), 0o600)
+}
+
+// options are the flags.
+type options struct {
+	assets, testdata, out  string
+	each                   time.Duration
+	repetitions, creations int
 }
 
 // sideBySide runs the three servers interleaved, so that what else the machine does hits all of them.
-func sideBySide(ctx context.Context, r *results, testdata string, each time.Duration, repetitions int) (err error) {
+func sideBySide(ctx context.Context, r *results, o *options) (err error) {
 	dir, err := os.MkdirTemp("", "s3-tls-injector-speed-")
 	if err != nil {
 		return err
@@ -83,8 +96,7 @@ func sideBySide(ctx context.Context, r *results, testdata string, each time.Dura
 	if err := build(ctx, program); err != nil {
 		return err
 	}
-	roots, err := writeCertificate(dir)
-	if err != nil {
+	if _, err := writeCertificate(dir); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -98,17 +110,11 @@ func sideBySide(ctx context.Context, r *results, testdata string, each time.Dura
 		}
 	}()
 	for _, name := range []string{"bare", "usual", "injector"} {
-		port, err := localcluster.FreePort(ctx)
-		if err != nil {
-			return err
-		}
-		p := &process{name: name, url: "https://127.0.0.1:" + port + path, roots: roots, log: filepath.Join(dir, name+".log")}
-		args := []string{"serve", name, port, dir}
 		run := self
 		if name == "injector" {
-			run, args = program, []string{"--standalone", "--host=127.0.0.1", "--port=" + port, "--cert-dir=" + dir, "--health-address=127.0.0.1:0", "--metrics-address=0", "--drain=0s"}
+			run = program
 		}
-		ready, err := start(ctx, p, run, args...)
+		p, ready, err := startServer(ctx, name, run, dir)
 		if err != nil {
 			return err
 		}
@@ -121,16 +127,16 @@ func sideBySide(ctx context.Context, r *results, testdata string, each time.Dura
 	}
 	reviews := map[string][]byte{}
 	for _, name := range podNames {
-		if reviews[name], err = os.ReadFile(filepath.Join(testdata, name+".json")); err != nil {
+		if reviews[name], err = os.ReadFile(filepath.Join(o.testdata, name+".json")); err != nil {
 			return err
 		}
 	}
-	for repetition := range repetitions {
+	for repetition := range o.repetitions {
 		for _, pod := range podNames {
 			for _, clients := range []int{1, 16} {
-				progress(fmt.Sprintf("%d of %d: %s, %d at once", repetition+1, repetitions, pod, clients))
+				progress(fmt.Sprintf("%d of %d: %s, %d at once", repetition+1, o.repetitions, pod, clients))
 				for _, p := range servers {
-					m, err := load(ctx, p, reviews[pod], clients, each)
+					m, err := load(ctx, p, reviews[pod], clients, o.each)
 					if err != nil {
 						return err
 					}
@@ -140,7 +146,7 @@ func sideBySide(ctx context.Context, r *results, testdata string, each time.Dura
 		}
 	}
 	for i, p := range servers {
-		if _, err := load(ctx, p, reviews["typical"], 64, each); err != nil {
+		if _, err := load(ctx, p, reviews["typical"], 64, o.each); err != nil {
 			return err
 		}
 		if r.Processes[i].Loaded, err = p.memory(); err != nil {

@@ -14,6 +14,23 @@ type results struct {
 	Taken     time.Time       `json:"taken"`
 	Runs      []*runResult    `json:"runs"`
 	Processes []processResult `json:"processes"`
+	// LookUps are of the typical pod, one at a time: the injector with and without look-ups, in turns.
+	LookUps   []lookUpResult   `json:"lookUps,omitempty"`
+	Creations []creationResult `json:"creations,omitempty"`
+}
+
+// lookUpResult is one turn.
+type lookUpResult struct {
+	Server  string  `json:"server"`
+	Measure measure `json:"measure"`
+}
+
+// creationResult is the time of a pod's creation, as the client sees it.
+type creationResult struct {
+	Name      string        `json:"name"`
+	Creations int           `json:"creations"`
+	P50       time.Duration `json:"p50"`
+	P99       time.Duration `json:"p99"`
 }
 
 // runResult holds the repetitions of a server with a pod and a number of clients.
@@ -86,5 +103,27 @@ func (r *results) print(out io.Writer) {
 	for _, p := range r.Processes {
 		fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t\n", p.Name, p.Ready.Milliseconds(), float64(p.Idle)/(1<<20), float64(p.Loaded)/(1<<20))
 	}
+	if len(r.LookUps) > 0 {
+		with, without := r.lookUps()
+		fmt.Fprintf(w, "\nCPU of a review with namespaces, policies and CAs\t%.0f µs\t%.2f\tof that without\t\n", with, with/without)
+	}
+	if len(r.Creations) > 0 {
+		fmt.Fprintln(w, "\ncreation of a pod\tp50 ms\tratio\tp99 ms\t")
+		for _, c := range r.Creations {
+			fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t\n", c.Name, float64(c.P50)/1e6, float64(c.P50)/float64(r.Creations[0].P50), float64(c.P99)/1e6)
+		}
+	}
 	_ = w.Flush() // to a terminal or a file of the caller
+}
+
+// lookUps returns the medians of a review's processor time with look-ups and without, in microseconds.
+func (r *results) lookUps() (with, without float64) {
+	of := map[string]*runResult{}
+	for _, turn := range r.LookUps {
+		if of[turn.Server] == nil {
+			of[turn.Server] = &runResult{}
+		}
+		of[turn.Server].Runs = append(of[turn.Server].Runs, turn.Measure)
+	}
+	return of["injector with look-ups"].median(cpuOf), of["injector"].median(cpuOf)
 }
