@@ -13,8 +13,8 @@ import (
 // read reads a review: what a decision depends on, and nothing else of it. Most of a review is never
 // looked at: managedFields, probes, tolerations, the options.
 func (p *parser) review() (rev review) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "apiVersion":
 			rev.APIVersion = p.string()
 		case "kind":
@@ -32,8 +32,8 @@ func (p *parser) review() (rev review) {
 
 func (p *parser) request() *request {
 	req := &request{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "uid":
 			req.UID = types.UID(p.string())
 		case "kind":
@@ -59,8 +59,8 @@ func (p *parser) request() *request {
 }
 
 func (p *parser) kind() (kind metav1.GroupVersionKind) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "group":
 			kind.Group = p.string()
 		case "version":
@@ -77,8 +77,8 @@ func (p *parser) kind() (kind metav1.GroupVersionKind) {
 
 func (p *parser) pod() *inject.Pod {
 	found := &inject.Pod{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "metadata":
 			found.Metadata = p.metadata()
 		case "spec":
@@ -95,8 +95,8 @@ func (p *parser) pod() *inject.Pod {
 
 func (p *parser) metadata() *inject.Metadata {
 	m := &inject.Metadata{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			m.Name = p.string()
 		case "generateName":
@@ -118,8 +118,8 @@ func (p *parser) metadata() *inject.Metadata {
 }
 
 func (p *parser) owner() (owner metav1.OwnerReference) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "apiVersion":
 			owner.APIVersion = p.string()
 		case "kind":
@@ -139,8 +139,8 @@ func (p *parser) owner() (owner metav1.OwnerReference) {
 }
 
 func (p *parser) spec(spec *inject.Spec) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "os":
 			spec.OS = p.os()
 		case "nodeSelector":
@@ -150,7 +150,7 @@ func (p *parser) spec(spec *inject.Spec) {
 		case "containers":
 			spec.Containers = p.containers()
 		case "volumes":
-			spec.Volumes = list(p, 8, p.volume)
+			spec.Volumes = list(p, 4, p.volume)
 		default:
 			return false
 		}
@@ -160,8 +160,8 @@ func (p *parser) spec(spec *inject.Spec) {
 
 func (p *parser) os() *corev1.PodOS {
 	os := &corev1.PodOS{}
-	if !p.object(func(name string) bool {
-		if name == "name" {
+	if !p.object(func(name []byte) bool {
+		if string(name) == "name" {
 			os.Name = corev1.OSName(p.string())
 			return true
 		}
@@ -173,12 +173,12 @@ func (p *parser) os() *corev1.PodOS {
 }
 
 func (p *parser) containers() []inject.Container {
-	return list(p, 4, p.container)
+	return list(p, 2, p.container)
 }
 
 func (p *parser) container() (c inject.Container) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			c.Name = p.string()
 		case "image":
@@ -188,9 +188,9 @@ func (p *parser) container() (c inject.Container) {
 		case "args":
 			c.Args = p.strings()
 		case "env":
-			c.Env = list(p, 8, p.variable)
+			c.Env = list(p, 4, p.variable)
 		case "volumeMounts":
-			c.VolumeMounts = list(p, 8, p.mount)
+			c.VolumeMounts = list(p, 4, p.mount)
 		case "volumeDevices":
 			c.VolumeDevices = list(p, 1, p.device)
 		default:
@@ -203,14 +203,14 @@ func (p *parser) container() (c inject.Container) {
 
 // variable reads a variable. Of a source it matters that there is one, and not which.
 func (p *parser) variable() (v corev1.EnvVar) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			v.Name = p.string()
 		case "value":
 			v.Value = p.string()
 		case "valueFrom":
-			if p.object(func(string) bool { return false }) {
+			if p.object(func([]byte) bool { return false }) {
 				v.ValueFrom = &corev1.EnvVarSource{}
 			}
 		default:
@@ -222,8 +222,8 @@ func (p *parser) variable() (v corev1.EnvVar) {
 }
 
 func (p *parser) mount() (m corev1.VolumeMount) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			m.Name = p.string()
 		case "mountPath":
@@ -241,8 +241,8 @@ func (p *parser) mount() (m corev1.VolumeMount) {
 }
 
 func (p *parser) device() (d corev1.VolumeDevice) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			d.Name = p.string()
 		case "devicePath":
@@ -257,8 +257,8 @@ func (p *parser) device() (d corev1.VolumeDevice) {
 
 // volume reads a volume: its name, and whether it is one of a CA.
 func (p *parser) volume() (v corev1.Volume) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			v.Name = p.string()
 		case "secret":
@@ -277,8 +277,8 @@ func (p *parser) volume() (v corev1.Volume) {
 
 func (p *parser) secret() *corev1.SecretVolumeSource {
 	source := &corev1.SecretVolumeSource{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "secretName":
 			source.SecretName = p.string()
 		case "items":
@@ -297,8 +297,8 @@ func (p *parser) secret() *corev1.SecretVolumeSource {
 
 func (p *parser) configMap() *corev1.ConfigMapVolumeSource {
 	source := &corev1.ConfigMapVolumeSource{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			source.Name = p.string()
 		case "items":
@@ -318,8 +318,8 @@ func (p *parser) configMap() *corev1.ConfigMapVolumeSource {
 func (p *parser) items() []corev1.KeyToPath { return list(p, 1, p.item) }
 
 func (p *parser) item() (item corev1.KeyToPath) {
-	p.object(func(name string) bool {
-		switch name {
+	p.object(func(name []byte) bool {
+		switch string(name) {
 		case "key":
 			item.Key = p.string()
 		case "path":
@@ -334,8 +334,8 @@ func (p *parser) item() (item corev1.KeyToPath) {
 
 func (p *parser) projected() *corev1.ProjectedVolumeSource {
 	source := &corev1.ProjectedVolumeSource{}
-	if !p.object(func(name string) bool {
-		if name != "sources" {
+	if !p.object(func(name []byte) bool {
+		if string(name) != "sources" {
 			return false
 		}
 		source.Sources = list(p, 4, p.projection)
@@ -347,8 +347,8 @@ func (p *parser) projected() *corev1.ProjectedVolumeSource {
 }
 
 func (p *parser) projection() (projection corev1.VolumeProjection) {
-	p.object(func(name string) bool {
-		if name != "clusterTrustBundle" {
+	p.object(func(name []byte) bool {
+		if string(name) != "clusterTrustBundle" {
 			return false
 		}
 		projection.ClusterTrustBundle = p.trustBundle()
@@ -359,8 +359,8 @@ func (p *parser) projection() (projection corev1.VolumeProjection) {
 
 func (p *parser) trustBundle() *corev1.ClusterTrustBundleProjection {
 	bundle := &corev1.ClusterTrustBundleProjection{}
-	if !p.object(func(name string) bool {
-		switch name {
+	if !p.object(func(name []byte) bool {
+		switch string(name) {
 		case "name":
 			bundle.Name = p.optionalString()
 		case "path":

@@ -19,10 +19,13 @@ import (
 type parser struct {
 	decoder *jsontext.Decoder
 	source  bytes.Buffer
-	// text is the whole source: strings are cut from it, so that they are one allocation.
-	text string
-	// seen are the names that were read of the objects which are open, the innermost last.
-	seen []string
+	// text is the whole source. Nothing that is kept points into it.
+	text []byte
+	// seen are the names that were read of the objects which are open, the innermost last, as they
+	// stand in the text.
+	seen [][]byte
+	// kept are the strings that are kept, one behind the other: an allocation of many.
+	kept strings.Builder
 	err  error
 }
 
@@ -32,7 +35,7 @@ func newParser() *parser { return &parser{decoder: &jsontext.Decoder{}} }
 func (p *parser) reset(text []byte) {
 	p.source = *bytes.NewBuffer(text)
 	p.decoder.Reset(&p.source, jsontext.AllowDuplicateNames(true)) // those that matter are found by object
-	p.text, p.seen, p.err = string(text), p.seen[:0], nil
+	p.text, p.seen, p.kept, p.err = text, p.seen[:0], strings.Builder{}, nil
 }
 
 // typeError is a value of another kind than is wanted.
@@ -103,10 +106,10 @@ func (p *parser) token() {
 
 // object reads an object: known is asked to read the value of each name, and returns false for one
 // that nobody reads, which may be there twice. It tells whether there is an object.
-func (p *parser) object(known func(name string) bool) bool {
+func (p *parser) object(known func(name []byte) bool) bool {
 	outer := len(p.seen)
-	found := p.names(func(name string) {
-		if slices.Contains(p.seen[outer:], name) {
+	found := p.names(func(name []byte) {
+		if slices.ContainsFunc(p.seen[outer:], func(before []byte) bool { return bytes.Equal(before, name) }) {
 			p.twice(name)
 		} else if known(name) {
 			p.seen = append(p.seen, name)
@@ -119,7 +122,7 @@ func (p *parser) object(known func(name string) bool) bool {
 }
 
 // names reads an object; value is asked to read the value of each name.
-func (p *parser) names(value func(name string)) bool {
+func (p *parser) names(value func(name []byte)) bool {
 	if !p.next('{') {
 		return false
 	}
@@ -135,9 +138,9 @@ func (p *parser) names(value func(name string)) bool {
 }
 
 // twice notes that a name is given twice.
-func (p *parser) twice(name string) {
+func (p *parser) twice(name []byte) {
 	if p.err == nil {
-		p.err = fmt.Errorf("duplicate field %q", dotted(p.decoder.StackPointer().Parent().AppendToken(name)))
+		p.err = fmt.Errorf("duplicate field %q", dotted(p.decoder.StackPointer().Parent().AppendToken(string(name))))
 	}
 }
 
@@ -155,25 +158,13 @@ func (p *parser) array(element func()) bool {
 	return true
 }
 
-// name reads a name of an object.
-func (p *parser) name() string {
+// name reads a name of an object, or a string. It is valid until the parser begins anew.
+func (p *parser) name() []byte {
 	raw, err := p.decoder.ReadValue()
 	if err != nil {
 		p.fail()
-		return ""
+		return nil
 	}
-	return p.unquoted(raw)
-}
-
-// string reads a string.
-func (p *parser) string() string {
-	if !p.next('"') {
-		return ""
-	}
-	return p.name()
-}
-
-func (p *parser) unquoted(raw jsontext.Value) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		end := int(p.decoder.InputOffset()) - 1
 		return p.text[end-len(raw)+2 : end]
@@ -182,7 +173,29 @@ func (p *parser) unquoted(raw jsontext.Value) string {
 	if err != nil {
 		p.fail()
 	}
-	return string(plain)
+	return plain
+}
+
+// string reads a string.
+func (p *parser) string() string {
+	if !p.next('"') {
+		return ""
+	}
+	return p.keep(p.name())
+}
+
+// chunk is how many bytes of strings are allocated at once.
+const chunk = 2 << 10
+
+// keep returns a text as a string.
+func (p *parser) keep(text []byte) string {
+	if p.kept.Cap()-p.kept.Len() < len(text) {
+		p.kept = strings.Builder{}
+		p.kept.Grow(max(chunk, len(text)))
+	}
+	start := p.kept.Len()
+	p.kept.Write(text)
+	return p.kept.String()[start:]
 }
 
 // flag reads a bool.
@@ -220,7 +233,7 @@ func (p *parser) optionalString() *string {
 	if !p.next('"') {
 		return nil
 	}
-	value := p.name()
+	value := p.keep(p.name())
 	return &value
 }
 
@@ -241,11 +254,12 @@ func list[T any](p *parser, size int, element func() T) (all []T) {
 // stringMap reads an object of strings.
 func (p *parser) stringMap() map[string]string {
 	all := map[string]string{}
-	if !p.names(func(name string) {
-		if _, there := all[name]; there {
+	if !p.names(func(name []byte) {
+		key := p.keep(name)
+		if _, there := all[key]; there {
 			p.twice(name)
 		}
-		all[name] = p.string()
+		all[key] = p.string()
 	}) {
 		return nil
 	}
