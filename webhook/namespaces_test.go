@@ -1,60 +1,52 @@
 package webhook
 
 import (
-	"context"
 	"errors"
 	"testing"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )
 
-// reader answers every Get with labels, or an error.
-type reader struct {
-	client.Reader
-
-	labels map[string]string
-	err    error
-	asked  int
+func namespace(name, from string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"from": from}, Annotations: map[string]string{"s3-tls/secret": "ca", "long": "text"},
+	}}
 }
 
-func (r *reader) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
-	r.asked++
-	if r.err == nil {
-		object.SetLabels(r.labels)
-	}
-	return r.err
-}
-
+// A namespace is looked for once more where it is not known, and an error is told.
 func TestClusterNamespaces(t *testing.T) {
-	notFound := apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "shop")
-	fromCache, fromLive := map[string]string{"from": "cache"}, map[string]string{"from": "live"}
-	tests := map[string]struct {
-		cache, live reader
-		want        string
-		asksLive    int
-		fails       bool
-	}{
-		"in the cache":           {reader{labels: fromCache}, reader{labels: fromLive}, "cache", 0, false},
-		"not in the cache yet":   {reader{err: notFound}, reader{labels: fromLive}, "live", 1, false},
-		"not there at all":       {reader{err: notFound}, reader{err: notFound}, "", 1, true},
-		"the cache fails":        {reader{err: errors.New("not started")}, reader{labels: fromLive}, "", 0, true},
-		"the API server is gone": {reader{err: notFound}, reader{err: errors.New("refused")}, "", 1, true},
+	client := fake.NewClientset(namespace("shop", "API server"), namespace("new", "API server"))
+	n := NewClusterNamespaces(client.CoreV1())
+	if _, err := n.Namespace(t.Context(), "shop"); err == nil {
+		t.Error("it answers before the namespaces are listed")
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			n := &ClusterNamespaces{Cache: &tt.cache, Live: &tt.live}
-			namespace, err := n.Namespace(t.Context(), "shop")
-			if (err != nil) != tt.fails || namespace.Labels["from"] != tt.want || tt.live.asked != tt.asksLive {
-				t.Errorf("%+v, %v; the API server was asked %d times", namespace, err, tt.live.asked)
-			}
-		})
+	if err := n.store.Replace([]any{namespace("shop", "store")}, ""); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestNamespaceObjectIsMetadataOnly(t *testing.T) {
-	if kind := NamespaceObject().GroupVersionKind(); kind.Kind != "Namespace" || kind.Version != "v1" {
-		t.Error(kind)
+	for name, from := range map[string]string{"shop": "store", "new": "API server"} {
+		got, err := n.Namespace(t.Context(), name)
+		want := inject.Namespace{Name: name, Labels: map[string]string{"from": from}, Annotations: map[string]string{"s3-tls/secret": "ca"}}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", name, err, diff)
+		}
+	}
+	if asked := len(client.Actions()); asked != 1 {
+		t.Errorf("the API server was asked %d times", asked)
+	}
+	if _, err := n.Namespace(t.Context(), "gone"); err == nil {
+		t.Error("a namespace is found that is not there")
+	}
+	client.PrependReactor("get", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("connection refused")
+	})
+	if _, err := n.Namespace(t.Context(), "new"); err == nil {
+		t.Error("the API server is gone, and it answers")
 	}
 }

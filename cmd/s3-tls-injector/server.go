@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -22,9 +23,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
-	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -44,8 +43,8 @@ const (
 	tellEvery       = 30
 )
 
-// server is the process: the webhook, its health and metrics, and the cache of
-// namespaces. It works the same with and without a Kubernetes API.
+// server is the process: the webhook, its health and metrics, and what it
+// follows of the cluster. It works the same with and without a Kubernetes API.
 type server struct {
 	options *options
 	log     logr.Logger
@@ -53,7 +52,7 @@ type server struct {
 	// What readiness means.
 	draining    atomic.Bool
 	certificate atomic.Bool
-	synced      atomic.Bool
+	namespaces  atomic.Pointer[webhook.ClusterNamespaces]
 	policies    atomic.Pointer[webhook.ClusterPolicies]
 	cas         atomic.Pointer[cawatch.CAs]
 	listening   atomic.Pointer[healthz.Checker]
@@ -173,7 +172,6 @@ type lookups struct {
 // startLookups starts the caches, and the controllers beside them.
 func (s *server) startLookups(ctx context.Context, group *errgroup.Group) (lookups, error) {
 	if s.options.standalone {
-		s.synced.Store(true)
 		return lookups{}, nil
 	}
 	config, err := restConfig(s.options.kubeconfig)
@@ -181,14 +179,13 @@ func (s *server) startLookups(ctx context.Context, group *errgroup.Group) (looku
 		return lookups{}, fmt.Errorf("%w; --standalone works without a Kubernetes API", err)
 	}
 	config.QPS = -1 // the API server's priority and fairness suffices
-	clientset, err := kubernetes.NewForConfig(config)
+	compact := rest.CopyConfig(config)
+	compact.ContentType, compact.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	clientset, err := kubernetes.NewForConfig(compact)
 	if err != nil {
 		return lookups{}, fmt.Errorf("connect to the Kubernetes API: %w", err)
 	}
-	namespaces, err := s.startNamespaces(ctx, group, config)
-	if err != nil {
-		return lookups{}, err
-	}
+	namespaces := s.startNamespaces(ctx, group, clientset)
 	found := lookups{namespaces: namespaces}
 	var policies *webhook.ClusterPolicies
 	if s.options.policies {
@@ -249,26 +246,15 @@ func startEvents(ctx context.Context, group *errgroup.Group, clientset kubernete
 	return broadcaster.NewRecorder(scheme.Scheme, "s3-tls-injector")
 }
 
-// startNamespaces starts the cache of namespaces.
-func (s *server) startNamespaces(ctx context.Context, group *errgroup.Group, config *rest.Config) (webhook.Namespaces, error) {
-	unsafe := true // the cache's objects are only read
-	c, err := cluster.New(config, func(o *cluster.Options) {
-		o.Logger = s.log
-		o.Cache.DefaultTransform = cache.TransformStripManagedFields()
-		o.Cache.DefaultUnsafeDisableDeepCopy = &unsafe
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to the Kubernetes API: %w", err)
-	}
-	if _, err := c.GetCache().GetInformer(ctx, webhook.NamespaceObject(), cache.BlockUntilSynced(false)); err != nil {
-		return nil, fmt.Errorf("watch namespaces: %w", err)
-	}
-	group.Go(func() error { return c.Start(ctx) })
+// startNamespaces follows the namespaces.
+func (s *server) startNamespaces(ctx context.Context, group *errgroup.Group, clientset kubernetes.Interface) webhook.Namespaces {
+	namespaces := webhook.NewClusterNamespaces(clientset.CoreV1())
+	s.namespaces.Store(namespaces)
 	group.Go(func() error {
-		s.synced.Store(c.GetCache().WaitForCacheSync(ctx))
+		namespaces.Follow(ctx, s.log.WithName("namespaces"))
 		return nil
 	})
-	return &webhook.ClusterNamespaces{Cache: c.GetCache(), Live: c.GetAPIReader()}, nil
+	return namespaces
 }
 
 func restConfig(kubeconfig string) (*rest.Config, error) {
@@ -311,12 +297,15 @@ func (s *server) ready(r *http.Request) error {
 
 // filled tells which cache is not filled yet.
 func (s *server) filled() error {
+	namespaces := s.namespaces.Load()
 	switch {
-	case !s.synced.Load():
-		return errors.New("the cache of namespaces is not synced yet")
+	case s.options.standalone:
+		return nil
+	case namespaces == nil || !namespaces.Synced():
+		return errors.New("the namespaces are not listed yet")
 	case s.options.policies && !s.policies.Load().Synced():
 		return errors.New("the policies are not listed yet")
-	case !s.options.standalone && !s.cas.Load().Synced():
+	case !s.cas.Load().Synced():
 		return errors.New("the CAs are not listed yet")
 	}
 	return nil
