@@ -53,8 +53,10 @@ fuzz: ## Fuzz the core, the judgement of CAs, the reader of configurations, the 
 	cd e2e && $(GO) test ./validation -run='^$$' -fuzz=FuzzStaysValid -fuzztime=$(FUZZTIME)
 
 .PHONY: bench
-bench: ## Time the handler of reviews
-	$(GO) test -run='^$$' -bench=. -benchmem ./webhook
+bench: ## Measure the server beside a bare one and the usual handler, on a real API server too, and draw its growth (about 6 min)
+	@assets=$$(hack/assets.sh) && cd e2e && $(GO) build -o ../bin/ ./speed && ../bin/speed --assets="$$assets" --out=speed/results.json
+	@set -o pipefail; $(GO) test -run='^$$' -bench=. -benchmem ./webhook ./pkg/inject | tee bin/bench.txt
+	$(GO) run ./hack/charts e2e/speed <bin/bench.txt
 
 .PHONY: bench-policies
 bench-policies: ## Measure 200 policies beside 5,000 namespaces and 20,000 pods on a real API server (about 10 min)

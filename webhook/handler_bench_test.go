@@ -3,15 +3,10 @@ package webhook
 import (
 	"bytes"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // reviews are those that a real API server sends; see e2e/speed.
@@ -30,22 +25,7 @@ func BenchmarkServeHTTP(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Run(name, func(b *testing.B) {
-			h := &Handler{Metrics: NewMetrics(prometheus.NewRegistry()), Log: logr.FromSlogHandler(slog.NewTextHandler(io.Discard, nil))}
-			request := httptest.NewRequest(http.MethodPost, Path, nil)
-			request.Header.Set("Content-Type", "application/json")
-			request.ContentLength = int64(len(review))
-			sent := &body{}
-			request.Body = sent
-			b.ReportAllocs()
-			b.SetBytes(int64(len(review)))
-			for b.Loop() {
-				sent.Reset(review)
-				answer := &discard{header: http.Header{}}
-				h.ServeHTTP(answer, request)
-				if answer.status != 0 {
-					b.Fatalf("status %d", answer.status)
-				}
-			}
+			serveAgain(b, newBenchHandler(), review)
 		})
 	}
 }
