@@ -140,7 +140,7 @@ func (f *fixture) measureLookUps(ctx context.Context, r *results) (err error) {
 	if err := f.policiesReady(ctx); err != nil {
 		return err
 	}
-	time.Sleep(5 * time.Second) // what starts is done
+	time.Sleep(12 * time.Second) // what starts is done
 	roots, err := f.servingRoots(ctx)
 	if err != nil {
 		return err

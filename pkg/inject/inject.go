@@ -4,7 +4,8 @@
 // policies; the webhook and the command-line tool are thin around it, and so
 // give the same answer.
 //
-// It only adds. It never removes, replaces or reorders what a pod has. What it is
+// It only adds. It never removes, replaces or reorders what a pod has, but for its own annotation that
+// says which CA the pod carries. What it is
 // told of the CA changes a warning, an annotation and what a policy may refuse, never what
 // is mounted.
 package inject
