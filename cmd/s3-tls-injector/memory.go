@@ -12,11 +12,11 @@ import (
 // garbageBetween is how many bytes of garbage there may be before the collector runs. What is in use
 // is small, some MiB, and each review makes about twice its size of garbage: with Go's usual 100 % the
 // collector would run every hundred reviews, and take a tenth of the processor time.
-const garbageBetween = 12 << 20
+const garbageBetween = 16 << 20
 
 // Bounds of what is set. The memory limit, which the Deployment sets by GOMEMLIMIT, comes before it.
 const (
-	leastPercent = 50
+	leastPercent = 75
 	mostPercent  = 400
 )
 
