@@ -67,7 +67,7 @@ func TestDoctor(t *testing.T) {
 	say(t, "the others")
 	for pod, codes := range map[string][]doctor.Code{
 		"wrong-port": {doctor.EndpointRefused, doctor.EndpointTimeout}, // as the cluster's Services treat such a port
-		"plain-http": {doctor.ConfigInsecure}, "no-mount": {doctor.NotOptedIn}, "expired-ca": {"ca-expired"}, "healthy": nil,
+		"plain-http": {doctor.ConfigInsecure}, "no-mount": {doctor.EndpointUnknown}, "expired-ca": {"ca-expired"}, "healthy": nil,
 	} {
 		eventually(t, 2*time.Minute, pod+" to be named", found(namespace, pod, codes...))
 	}
