@@ -1,11 +1,10 @@
 package webhook
 
 import (
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )

@@ -192,7 +192,8 @@ func isAbsentZero(p cmp.Path) bool {
 	zero := func(v interface {
 		IsValid() bool
 		Interface() any
-	}) bool {
+	},
+	) bool {
 		return !v.IsValid() || v.Interface() == "" || v.Interface() == false
 	}
 	return (!a.IsValid() || !b.IsValid()) && zero(a) && zero(b)

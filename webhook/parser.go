@@ -76,12 +76,13 @@ func (p *parser) next(wanted jsontext.Kind) bool {
 	if p.err != nil {
 		return false
 	}
-	switch kind := p.decoder.PeekKind(); kind {
-	case wanted:
+	kind := p.decoder.PeekKind()
+	if kind == wanted {
 		return true
-	case 'n', 0:
+	}
+	if kind == jsontext.KindNull || kind == jsontext.KindInvalid {
 		p.skip() // of invalid JSON that is the error
-	default:
+	} else {
 		p.wrong(kind)
 	}
 	return false
@@ -109,11 +110,12 @@ func (p *parser) token() {
 func (p *parser) object(known func(name []byte) bool) bool {
 	outer := len(p.seen)
 	found := p.names(func(name []byte) {
-		if slices.ContainsFunc(p.seen[outer:], func(before []byte) bool { return bytes.Equal(before, name) }) {
+		switch {
+		case slices.ContainsFunc(p.seen[outer:], func(before []byte) bool { return bytes.Equal(before, name) }):
 			p.twice(name)
-		} else if known(name) {
+		case known(name):
 			p.seen = append(p.seen, name)
-		} else {
+		default:
 			p.skip()
 		}
 	})
@@ -123,10 +125,10 @@ func (p *parser) object(known func(name []byte) bool) bool {
 
 // names reads an object; value is asked to read the value of each name.
 func (p *parser) names(value func(name []byte)) bool {
-	if !p.next('{') {
+	if !p.next(jsontext.KindBeginObject) {
 		return false
 	}
-	for p.token(); p.err == nil && p.decoder.PeekKind() == '"'; {
+	for p.token(); p.err == nil && p.decoder.PeekKind() == jsontext.KindString; {
 		if name := p.name(); p.err == nil {
 			value(name)
 		}
@@ -146,11 +148,11 @@ func (p *parser) twice(name []byte) {
 
 // array reads an array; element is asked to read each of its values. It tells whether there is one.
 func (p *parser) array(element func()) bool {
-	if !p.next('[') {
+	if !p.next(jsontext.KindBeginArray) {
 		return false
 	}
 	for p.token(); p.err == nil; element() {
-		if kind := p.decoder.PeekKind(); kind == ']' || kind == 0 {
+		if kind := p.decoder.PeekKind(); kind == jsontext.KindEndArray || kind == jsontext.KindInvalid {
 			p.token() // of invalid JSON that is the error
 			break
 		}
@@ -178,7 +180,7 @@ func (p *parser) name() []byte {
 
 // string reads a string.
 func (p *parser) string() string {
-	if !p.next('"') {
+	if !p.next(jsontext.KindString) {
 		return ""
 	}
 	return p.keep(p.name())
@@ -203,15 +205,11 @@ func (p *parser) flag() bool {
 	if p.err != nil {
 		return false
 	}
-	switch kind := p.decoder.PeekKind(); kind {
-	case 't', 'f':
+	if kind := p.decoder.PeekKind(); kind == jsontext.KindTrue || kind == jsontext.KindFalse {
 		p.token()
-		return kind == 't'
-	case 'n', 0:
-		p.skip()
-	default:
-		p.wrong(kind)
+		return kind == jsontext.KindTrue
 	}
+	p.next(jsontext.KindTrue) // it is none: null, or an error
 	return false
 }
 
@@ -220,7 +218,7 @@ func (p *parser) optionalFlag() *bool {
 	if p.err != nil {
 		return nil
 	}
-	if p.decoder.PeekKind() == 'n' {
+	if p.decoder.PeekKind() == jsontext.KindNull {
 		p.skip()
 		return nil
 	}
@@ -230,7 +228,7 @@ func (p *parser) optionalFlag() *bool {
 
 // optionalString reads a string that may be absent.
 func (p *parser) optionalString() *string {
-	if !p.next('"') {
+	if !p.next(jsontext.KindString) {
 		return nil
 	}
 	value := p.keep(p.name())
@@ -271,7 +269,7 @@ func (p *parser) end() {
 	if p.err != nil {
 		return
 	}
-	if p.decoder.PeekKind() != 0 || len(bytes.TrimSpace(p.decoder.UnreadBuffer())) > 0 || p.source.Len() > 0 && len(bytes.TrimSpace(p.source.Bytes())) > 0 {
+	if p.decoder.PeekKind() != jsontext.KindInvalid || len(bytes.TrimSpace(p.decoder.UnreadBuffer())) > 0 || p.source.Len() > 0 && len(bytes.TrimSpace(p.source.Bytes())) > 0 {
 		p.err = errors.New("not valid JSON")
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -21,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if len(os.Args) > 1 && os.Args[1] == "probe" {
-		os.Exit(exitStatus(runProbe(ctx, os.Args[2:], os.Stdout, os.Stderr, time.Now), os.Stderr))
+		os.Exit(exitStatus(runProbe(ctx, os.Args[2:], os.Stdout, os.Stderr), os.Stderr))
 	}
 	os.Exit(exitStatus(run(ctx, os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stderr), os.Stderr))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -75,8 +74,8 @@ func inUse() uint64 {
 
 // percentFor returns GOGC's value with which there is garbageBetween.
 func percentFor(inUse uint64) int {
-	if inUse == 0 || inUse > math.MaxInt64/100 {
+	if inUse == 0 {
 		return leastPercent
 	}
-	return min(max(int(garbageBetween*100/inUse), leastPercent), mostPercent)
+	return int(min(max(garbageBetween*100/inUse, leastPercent), mostPercent)) //nolint:gosec // at most mostPercent
 }

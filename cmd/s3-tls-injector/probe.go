@@ -15,7 +15,7 @@ import (
 
 // runProbe asks an endpoint for its certificates, and prints the answer as JSON: what a pod of
 // kubectl s3-tls doctor --in-cluster does. It reads nothing and needs no rights.
-func runProbe(ctx context.Context, args []string, out, stderr io.Writer, now func() time.Time) error {
+func runProbe(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := pflag.NewFlagSet("s3-tls-injector probe", pflag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {

@@ -17,7 +17,7 @@ func TestProbePrintsWhatTheEndpointSends(t *testing.T) {
 	root := endpointtest.Issue(t, "S3 root", nil, now, endpointtest.IsCA)
 	leaf := endpointtest.Issue(t, "minio", root, now, endpointtest.IsServer)
 	var out, stderr bytes.Buffer
-	if err := runProbe(t.Context(), []string{endpointtest.Serve(t, leaf, root), "--server-name=minio.example.com"}, &out, &stderr, time.Now); err != nil {
+	if err := runProbe(t.Context(), []string{endpointtest.Serve(t, leaf, root), "--server-name=minio.example.com"}, &out, &stderr); err != nil {
 		t.Fatal(err)
 	}
 	var probe endpoint.Probe
@@ -33,12 +33,12 @@ func TestProbePrintsWhatTheEndpointSends(t *testing.T) {
 // An endpoint that does not answer is an answer too; wrong usage is none.
 func TestProbeFails(t *testing.T) {
 	var out, stderr bytes.Buffer
-	if err := runProbe(t.Context(), []string{endpointtest.Closed(t)}, &out, &stderr, time.Now); err != nil || !strings.Contains(out.String(), `"failure":"refused"`) {
+	if err := runProbe(t.Context(), []string{endpointtest.Closed(t)}, &out, &stderr); err != nil || !strings.Contains(out.String(), `"failure":"refused"`) {
 		t.Errorf("%v: %s", err, &out)
 	}
 	for _, args := range [][]string{nil, {"a:1", "b:2"}, {"http://a"}, {"--nonsense", "a:1"}} {
 		out.Reset()
-		if err := runProbe(t.Context(), args, &out, &stderr, time.Now); !errors.Is(err, errUsage) || out.Len() > 0 {
+		if err := runProbe(t.Context(), args, &out, &stderr); !errors.Is(err, errUsage) || out.Len() > 0 {
 			t.Errorf("%q: %v, %s", args, err, &out)
 		}
 	}

@@ -87,15 +87,15 @@ func TestEndpoints(t *testing.T) {
 		"a client certificate that is missing": {snapshot(chain, good, func(s *doctor.Snapshot, _ *doctor.Pod, _ *doctor.Storage) {
 			s.Probes[0].Failure, s.Probes[0].AsksClient = endpoint.Handshake, true
 		}), "endpoint-handshake", ""},
-		"opted out": {snapshot(chain, good, func(s *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
+		"opted out": {snapshot(chain, good, func(_ *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
 			p.InjectedBy, p.CA, p.Clients[0].File, p.Clients[0].Trusts = "", nil, "", nil
 			p.Decision.Reason = inject.OptedOut
 		}), "endpoint-unknown-authority", "no CA is given to trust it by"},
-		"not opted in": {snapshot(chain, good, func(s *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
+		"not opted in": {snapshot(chain, good, func(_ *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
 			p.InjectedBy, p.CA, p.Clients[0].File, p.Clients[0].Trusts = "", nil, "", nil
 			p.Decision.Reason, p.Decision.Source = inject.NotOptedIn, ""
 		}), "endpoint-unknown-authority not-opted-in", "kubectl label namespace shop --overwrite s3-tls/inject=true"},
-		"not opted in, wired by hand": {snapshot(chain, good, func(s *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
+		"not opted in, wired by hand": {snapshot(chain, good, func(_ *doctor.Snapshot, p *doctor.Pod, _ *doctor.Storage) {
 			p.InjectedBy, p.CA, p.Clients[0].File = "", nil, ""
 			p.Decision.Reason, p.Decision.Source = inject.NotOptedIn, ""
 		}), "", ""},

@@ -54,7 +54,7 @@ func (w *Workload) checkOptIn(s *Snapshot) []Finding {
 	_, onTemplate := w.TemplateAnnotations[v1alpha1.Inject]
 	value, onWorkload := w.Annotations[v1alpha1.Inject]
 	injected := w.Decision.Decision == inject.Injected // by its namespace or a policy: what was meant is done
-	if onWorkload && !onTemplate && !(injected && value == "true") {
+	if meant := injected && value == "true"; onWorkload && !onTemplate && !meant {
 		found = append(found, newFinding(InjectOnWorkload, w.target(),
 			fmt.Sprintf("the annotation %s is on the %s instead of its pod template", v1alpha1.Inject, w.kind()), w.annotate(value)))
 	}

@@ -9,6 +9,8 @@ import (
 
 // publicRoots are Mozilla's, those that images of applications hold. Those of the machine that asks
 // are not meant: a company's own CA is often among them, and in no image.
+//
+//nolint:gochecknoglobals // a constant
 var publicRoots = sync.OnceValue(func() *x509.CertPool {
 	pool := x509.NewCertPool()
 	for root := range bundle.Roots() {

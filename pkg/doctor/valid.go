@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,8 +10,6 @@ import (
 )
 
 // Names stand in commands that people paste.
-//
-//nolint:gochecknoglobals // constants
 var (
 	validName  = regexp.MustCompile(`^(?:[A-Za-z0-9][A-Za-z0-9._:/-]*)?$`)
 	validPlace = regexp.MustCompile(`^(?:--[a-z0-9.-]+|(?:Secret|ConfigMap) [a-z0-9][a-z0-9.-]*\[[A-Za-z0-9._-]+\])$`)
@@ -26,7 +25,7 @@ func (s *Snapshot) Check() error {
 		names = append(names, name)
 	}
 	if slices.Contains(s.Workloads, nil) || slices.Contains(s.Pods, nil) || slices.Contains(s.CAs, nil) {
-		return fmt.Errorf("a workload, pod or CA is null")
+		return errors.New("a workload, pod or CA is null")
 	}
 	names = append(names, s.Install.Namespace, s.Install.ServerName)
 	for _, e := range s.Install.Entries {

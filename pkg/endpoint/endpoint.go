@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -46,10 +47,10 @@ func isHost(text string) bool {
 	if net.ParseIP(text) != nil {
 		return true
 	}
-	return text != "" && len(text) <= 253 && !strings.HasPrefix(text, "-") && !strings.ContainsFunc(text, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_", r))
-	})
+	return len(text) <= 253 && hostName.MatchString(text)
 }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._][A-Za-z0-9._-]*$`)
 
 // Chain is what a server sends: its own certificate first.
 type Chain []*x509.Certificate

@@ -2,10 +2,10 @@ package manifest_test
 
 import (
 	"encoding/json"
-	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	"strings"
 	"testing"
 
+	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	"sigs.k8s.io/yaml"
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"

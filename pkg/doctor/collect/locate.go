@@ -70,8 +70,6 @@ func sourcesOf(pod *inject.Pod, c *inject.Container) []source {
 
 // wholeVariable is a text that is a variable alone, as the kubelet or a shell expands it, someVariable
 // one anywhere, and plainPath what can be printed without fear that it is something else.
-//
-//nolint:gochecknoglobals // constants
 var (
 	wholeVariable = regexp.MustCompile(`^["']?\$(?:\(([A-Za-z_][A-Za-z0-9_]*)\)|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))["']?$`)
 	plainPath     = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,200}$`)
