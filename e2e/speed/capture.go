@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,12 +23,12 @@ func capture(ctx context.Context, assets, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	cluster, err := localcluster.Start(ctx, localcluster.Options{Assets: assets, Dir: dir, Source: "..", Progress: progress})
 	if err != nil {
 		return err
 	}
-	defer func() { err = cluster.Stop() }()
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
 	certificate, bundle, err := newCertificate()
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func capture(ctx context.Context, assets, folder string) (err error) {
 	go func() {
 		_ = server.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13})) // it ends when it is closed
 	}()
-	defer server.Close()
+	defer func() { err = errors.Join(err, server.Close()) }()
 	configuration := strings.NewReplacer("PORT", listener.Addr().String(), "BUNDLE", bundle).Replace(`apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
 metadata: {name: capture}

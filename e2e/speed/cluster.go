@@ -91,7 +91,7 @@ type fixture struct {
 // fill makes namespaces and policies, and a CA where pods are created. The first namespaces are of a
 // policy each.
 func (f *fixture) fill(ctx context.Context) error {
-	if _, err := writeCertificate(f.dir); err != nil {
+	if err := writeCertificate(f.dir); err != nil {
 		return err
 	}
 	ca, err := os.ReadFile(filepath.Join(f.dir, "ca.crt"))

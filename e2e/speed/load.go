@@ -57,8 +57,8 @@ func startServer(ctx context.Context, name, program, certificates string) (p *pr
 	if err != nil {
 		return nil, 0, err
 	}
-	defer log.Close()
-	p.cmd = exec.Command(program, args...) //nolint:noctx // it is stopped by stop
+	defer func() { err = errors.Join(err, log.Close()) }()
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	began := time.Now()
 	if err := p.cmd.Start(); err != nil {
@@ -146,7 +146,7 @@ func (p *process) mustPatch(ctx context.Context, review []byte) error {
 func (p *process) cpu() (time.Duration, error) {
 	const processClock = 2 // CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
 	var at unix.Timespec
-	if err := unix.ClockGettime(int32(^p.pid<<3|processClock), &at); err != nil { //nolint:gosec // a process ID is small
+	if err := unix.ClockGettime(int32(^p.pid<<3|processClock), &at); err != nil {
 		return 0, err
 	}
 	return time.Duration(at.Nano()), nil
@@ -175,7 +175,7 @@ type measure struct {
 }
 
 // load sends a review again and again for a time, from as many clients as are given.
-func load(ctx context.Context, p *process, review []byte, clients int, for_ time.Duration) (measure, error) {
+func load(ctx context.Context, p *process, review []byte, clients int, lasts time.Duration) (measure, error) {
 	if err := p.mustPatch(ctx, review); err != nil {
 		return measure{}, err
 	}
@@ -189,7 +189,7 @@ func load(ctx context.Context, p *process, review []byte, clients int, for_ time
 	began := time.Now()
 	for i := range clients {
 		all.Go(func() {
-			for time.Since(began) < for_ && failed[i] == nil {
+			for time.Since(began) < lasts && failed[i] == nil {
 				sent := time.Now()
 				_, failed[i] = p.ask(ctx, review)
 				latencies[i] = append(latencies[i], time.Since(sent))

@@ -96,7 +96,7 @@ func sideBySide(ctx context.Context, r *results, o *options) (err error) {
 	if err := build(ctx, program); err != nil {
 		return err
 	}
-	if _, err := writeCertificate(dir); err != nil {
+	if err := writeCertificate(dir); err != nil {
 		return err
 	}
 	self, err := os.Executable()

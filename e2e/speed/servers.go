@@ -51,13 +51,9 @@ func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func uidOf(review []byte) string {
-	const field = `"uid":"`
-	start := bytes.Index(review, []byte(field))
-	if start < 0 {
-		return ""
-	}
-	rest := review[start+len(field):]
-	return string(rest[:max(bytes.IndexByte(rest, '"'), 0)])
+	_, rest, _ := bytes.Cut(review, []byte(`"uid":"`))
+	uid, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(uid)
 }
 
 // constantPatch is as long as one that injects.
@@ -136,22 +132,20 @@ func newCertificate() (certificate tls.Certificate, bundle string, err error) {
 }
 
 // writeCertificate writes a certificate into a folder, as cert-manager's Secret is mounted.
-func writeCertificate(folder string) (*x509.CertPool, error) {
+func writeCertificate(folder string) error {
 	certificate, _, err := newCertificate()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	file := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
 	for name, data := range map[string][]byte{"tls.crt": file, "ca.crt": file, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(file)
-	return pool, nil
+	return nil
 }
