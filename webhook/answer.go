@@ -71,13 +71,14 @@ func validText(text string) string { return string(bytes.ToValidUTF8([]byte(text
 // write answers a review.
 func (h *Handler) write(w http.ResponseWriter, response *admissionv1.AdmissionResponse) error {
 	buffer := buffers.take()
-	defer buffers.giveBack(buffer)
 	if err := appendReview(buffer, response); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(buffer.Bytes()); err != nil {
-		h.Log.V(1).Info("the client went away before the answer")
+		h.Log.V(1).Info("the client went away before the answer") // and the buffer may still be read
+		return nil
 	}
+	buffers.giveBack(buffer)
 	return nil
 }

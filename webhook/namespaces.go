@@ -35,7 +35,8 @@ func NewClusterNamespaces(client corev1client.CoreV1Interface) *ClusterNamespace
 func (n *ClusterNamespaces) Follow(ctx context.Context, log logr.Logger) {
 	n.store.Watch(ctx, observed.Objects{
 		Client: n.client.RESTClient(), Resource: "namespaces", Example: &corev1.Namespace{}, Log: log,
-		Denied: func() { log.Info("not allowed to watch namespaces; no review can be answered") },
+		// A right that is missing for a moment must not have all pods refused.
+		Keep: true, Denied: func() { log.Info("not allowed to watch namespaces; answering by what is known of them") },
 	})
 }
 

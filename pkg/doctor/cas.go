@@ -7,6 +7,7 @@ import (
 
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/api/v1alpha1"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/ca"
+	"github.com/s3-tls-injector/s3-tls-injector/pkg/endpoint"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/settings"
 )
@@ -54,8 +55,8 @@ func (c *CA) fix(p *Pod, problem ca.ID) string {
 	for i := range p.Clients {
 		for _, config := range p.Clients[i].Configs {
 			for j := range config.Storages {
-				if address, _ := config.Storages[j].Question(); address != "" {
-					return c.put(address)
+				if address, name := config.Storages[j].Question(); address != "" {
+					return c.put(fetched(address, name))
 				}
 			}
 		}
@@ -75,16 +76,25 @@ func (c *CA) edit() string {
 	return fmt.Sprintf("kubectl -n %s edit %s %s", c.Namespace, c.kind(), c.CA.Name)
 }
 
+// fetched is what fetch-ca is told of an endpoint: its address, and the name of its certificate where
+// that is another one.
+func fetched(address, name string) string {
+	if parsed, err := endpoint.ParseAddress(address); err != nil || parsed.Name == name {
+		return address
+	}
+	return address + " --server-name " + name
+}
+
 // put is the command that puts a storage's CA in the place of this one, from its endpoint, or, where
 // there is none, from a file that the storage's owner gives. To several certificates it adds one.
 func (c *CA) put(from string) string {
 	switch several := strings.Count(c.Certificates, "-----BEGIN") > 1; {
 	case from == "" && several:
-		return fmt.Sprintf("{ %s; cat s3-ca.crt; } | %s%s=/dev/stdin%s", c.read(c.Namespace), c.create(), c.CA.Key, apply)
+		return fmt.Sprintf("{ %s; echo; cat s3-ca.crt; } | %s%s=/dev/stdin%s", c.read(c.Namespace), c.create(), c.CA.Key, apply)
 	case from == "":
 		return c.create() + c.CA.Key + "=s3-ca.crt" + apply
 	case several:
-		return fmt.Sprintf("{ %s; kubectl s3-tls fetch-ca %s; } | %s%s=/dev/stdin%s", c.read(c.Namespace), from, c.create(), c.CA.Key, apply)
+		return fmt.Sprintf("{ %s; echo; kubectl s3-tls fetch-ca %s; } | %s%s=/dev/stdin%s", c.read(c.Namespace), from, c.create(), c.CA.Key, apply)
 	}
 	key := ""
 	if c.CA.Key != v1alpha1.DefaultKey {

@@ -65,9 +65,9 @@ func (c *Client) check(p *Pod, config *Config) []Finding {
 // checkCAFile tells of a CA file that takes the place of the one that is injected.
 func (c *Client) checkCAFile(st *Storage, at func(string) string, tell func(Code, string, ...any) Finding) []Finding {
 	switch {
-	case st.CAFile == "" || st.CAFile == c.File || st.Plain():
+	case st.CAFile == "" || st.CAFile == c.File || st.Plain() || st.HasVariable():
 		return nil
-	case !st.CAFileMounted && !strings.HasPrefix(st.CAFile, "/etc/ssl/") && !strings.HasPrefix(st.CAFile, "/etc/pki/"): // where images have roots
+	case !st.CAFileMounted && !isSystemBundle(st.CAFile):
 		return []Finding{tell(ConfigCAFile, "%s is %q, where nothing is mounted; remove it, or name %s", at(st.CAFilePath), st.CAFile, c.fileOr())}
 	case c.File == "":
 		return nil // wired by hand, and not injected

@@ -59,7 +59,8 @@ type trust struct {
 func (s *Snapshot) trustOf(p *Pod, c *Client, storage *Storage) trust {
 	if storage != nil && storage.CAFile != "" && storage.CAFile != c.File {
 		if storage.CA == nil {
-			return trust{}
+			// The image's own bundle holds the public ones; what another file holds is not known.
+			return trust{known: isSystemBundle(storage.CAFile) && !storage.CAFileMounted, public: true}
 		}
 		of := s.findCA(p.Namespace, *storage.CA)
 		return trust{known: of != nil && of.Certificates != "", cas: []*CA{of}}
@@ -79,6 +80,11 @@ func (s *Snapshot) trustOf(p *Pod, c *Client, storage *Storage) trust {
 		add(s.CAOf(p)) // which it has, or would be given
 	}
 	return t
+}
+
+// isSystemBundle tells whether a file is one that images have their public CAs in.
+func isSystemBundle(file string) bool {
+	return strings.HasPrefix(file, "/etc/ssl/") || strings.HasPrefix(file, "/etc/pki/")
 }
 
 // uses returns the endpoints that pods use, and those that nobody uses.
@@ -133,7 +139,7 @@ func (st *Storage) isAskedBy(p *endpoint.Probe) bool {
 // Question is the endpoint that is asked about a storage, and the name that its certificate has to
 // have; nothing where the client does not speak TLS to it.
 func (st *Storage) Question() (address, name string) {
-	if address = st.Address(); address == "" || st.Plain() {
+	if address = st.Address(); address == "" || st.Plain() || st.HasVariable() {
 		return "", ""
 	}
 	parsed, err := endpoint.ParseAddress(address)
@@ -289,7 +295,7 @@ func (u *use) unknownAuthority(s *Snapshot, chain endpoint.Chain, roots []*x509.
 
 // fix gives the pod the CA of the storage.
 func (u *use) fix(s *Snapshot, chain endpoint.Chain) string {
-	from := u.probe.Address
+	from := fetched(u.probe.Address, u.probe.Name)
 	if _, kind := chain.Top(); kind == endpoint.Leaf || u.probe.Namespace != "" {
 		from = "" // it is not to be had there, or not from here
 	}

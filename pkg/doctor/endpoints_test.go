@@ -63,7 +63,7 @@ func TestEndpoints(t *testing.T) {
 		"trusted, alone":    {snapshot(alone, good, nil), "", ""},
 		"wrong CA":          {snapshot(chain, wrong, nil), "endpoint-unknown-authority", "kubectl s3-tls fetch-ca minio.example.com:9000 --secret s3-tls-cert -n shop | kubectl apply -f -"},
 		"wrong CA, alone":   {snapshot(alone, wrong, nil), "endpoint-unknown-authority", "kubectl -n shop create secret generic s3-tls-cert --from-file=ca.crt=s3-ca.crt --dry-run=client -o yaml | kubectl apply -f -"},
-		"one CA of several": {snapshot(chain, append(wrong[:len(wrong):len(wrong)], endpointtest.PEM(issue(t, "Third", nil, now, endpointtest.IsCA))...), nil), "endpoint-unknown-authority", `{ kubectl -n shop get secret s3-tls-cert -o jsonpath='{.data.ca\.crt}' | base64 -d; kubectl s3-tls fetch-ca minio.example.com:9000; } | kubectl -n shop create secret generic s3-tls-cert --from-file=ca.crt=/dev/stdin`},
+		"one CA of several": {snapshot(chain, append(wrong[:len(wrong):len(wrong)], endpointtest.PEM(issue(t, "Third", nil, now, endpointtest.IsCA))...), nil), "endpoint-unknown-authority", `{ kubectl -n shop get secret s3-tls-cert -o jsonpath='{.data.ca\.crt}' | base64 -d; echo; kubectl s3-tls fetch-ca minio.example.com:9000; } | kubectl -n shop create secret generic s3-tls-cert --from-file=ca.crt=/dev/stdin`},
 		"asked in the cluster": {snapshot(chain, wrong, func(s *doctor.Snapshot, _ *doctor.Pod, _ *doctor.Storage) {
 			s.Probes[0].Namespace, s.Probes[0].From = "shop", "a pod in shop"
 		}), "endpoint-unknown-authority", "--from-file=ca.crt=s3-ca.crt"},
@@ -79,6 +79,16 @@ func TestEndpoints(t *testing.T) {
 			st.Endpoint, st.ServerName = "10.0.0.1:9000", "minio.example.com"
 			s.Probes[0].Address = "10.0.0.1:9000"
 		}), "", ""},
+		"another name, wrong CA": {snapshot(chain, wrong, func(s *doctor.Snapshot, _ *doctor.Pod, st *doctor.Storage) {
+			st.Endpoint, st.ServerName = "10.0.0.1:9000", "minio.example.com"
+			s.Probes[0].Address = "10.0.0.1:9000"
+		}), "endpoint-unknown-authority", "fetch-ca 10.0.0.1:9000 --server-name minio.example.com --secret"},
+		"variables that are not known": {snapshot(chain, good, func(s *doctor.Snapshot, _ *doctor.Pod, st *doctor.Storage) {
+			st.ServerName, st.CAFile, st.CAFilePath, s.Probes = "$(NAME)", "$(FILE)", "x", nil
+		}), "", ""},
+		"the image's bundle": {snapshot(chain, good, func(_ *doctor.Snapshot, _ *doctor.Pod, st *doctor.Storage) {
+			st.CAFile, st.CAFilePath = "/etc/ssl/certs/ca-certificates.crt", "http_config.tls_config.ca_file"
+		}), "endpoint-unknown-authority config-ca-file", "takes the place of the injected"},
 		"an expired certificate that matters to nobody": {snapshot(append(chain[:len(chain):len(chain)], endpointtest.PEM(issue(t, "Old", nil, now.AddDate(-9, 0, 0), endpointtest.IsCA))...), good, nil), "", ""},
 		"client certificates": {snapshot(chain, good, func(s *doctor.Snapshot, _ *doctor.Pod, st *doctor.Storage) {
 			st.ClientCertificate = true
@@ -138,6 +148,7 @@ func TestSnapshotsOfOthers(t *testing.T) {
 		"a problem":  func(s *doctor.Snapshot, _ *doctor.Pod) { s.CAs[0].Judgement.Problems = []ca.Problem{{ID: "new"}} },
 	} {
 		s := snapshot(nil, nil, nil)
+		s.Probes = append(s.Probes, endpoint.Probe{Address: "[::1]:9000", Name: "::1"})
 		if err := s.Check(); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 
@@ -56,9 +57,11 @@ func (s *Snapshot) Check() error {
 		if _, known := failures[p.Failure]; !known && p.Failure != endpoint.NoFailure {
 			return fmt.Errorf("%q is no failure of an endpoint", p.Failure)
 		}
-		names = append(names, p.Namespace, p.Name)
-		if _, err := endpoint.ParseAddress(p.Address); err != nil {
-			return err
+		names = append(names, p.Namespace)
+		for _, address := range []string{p.Address, net.JoinHostPort(p.Name, "443")} {
+			if _, err := endpoint.ParseAddress(address); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range s.Pods {

@@ -94,7 +94,8 @@ func handshake(ctx context.Context, a Address) (said, error) {
 	if err != nil {
 		return s, err
 	}
-	return s, connection.Close()
+	_ = connection.Close() // everything is said
+	return s, nil
 }
 
 // serverName is what is asked for: an address is none.

@@ -25,8 +25,10 @@ type Objects struct {
 	Name string
 	// Example is an object of their type.
 	Example runtime.Object
-	// Denied is called when the API server does not allow it any more.
+	// Denied is called when the API server does not allow it any more. What is known is forgotten then,
+	// unless Keep is set.
 	Denied func()
+	Keep   bool
 	Log    logr.Logger
 }
 
@@ -40,12 +42,18 @@ func (s *Store[T]) Watch(ctx context.Context, what Objects) {
 	calls := cache.NewListWatchFromClient(what.Client, what.Resource, metav1.NamespaceAll, selector)
 	list, follow := calls.ListWithContextFunc, calls.WatchFuncWithContext
 	log := what.Log.WithValues("resource", what.Resource, "name", what.Name)
+	told := false
 	note := func(err error) {
 		switch {
-		case err == nil, errors.Is(err, context.Canceled):
+		case err == nil:
+			told = false
+		case errors.Is(err, context.Canceled):
 		case !apierrors.IsForbidden(err):
 			log.V(1).Info("watch failed; trying again", "reason", err.Error())
-		case s.State() != Denied:
+		case what.Keep && !told:
+			told = true
+			what.Denied()
+		case !what.Keep && s.State() != Denied:
 			what.Denied()
 			s.deny()
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -46,11 +47,13 @@ type Storage struct {
 type Variables struct {
 	// Of returns the value of one, where it is known.
 	Of func(name string) (value string, known bool)
-	// Braces: ${NAME} and ${NAME:default} are variables beside $(NAME).
+	// Braces: ${NAME} and ${NAME:-default} are variables beside $(NAME).
 	Braces bool
 }
 
-var variables = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}`)
+// The products' own library takes the default of ${NAME:-default} and ${NAME:=default}; that of
+// ${NAME:default} is taken too.
+var variables = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::?[-=]([^}]*)|:([^}]*))?\}`)
 
 // expand puts values in place of variables, and $(NAME) where the value is not known.
 func (v Variables) expand(file []byte) []byte {
@@ -68,8 +71,10 @@ func (v Variables) expand(file []byte) []byte {
 				return []byte(value)
 			}
 		}
-		if match[3] != nil {
-			return match[3]
+		for _, byDefault := range match[3:] {
+			if byDefault != nil {
+				return byDefault
+			}
 		}
 		return []byte("$(" + name + ")")
 	})
@@ -194,9 +199,13 @@ func (s *Storage) Plain() bool {
 	return s.Insecure || s.TakesScheme && strings.HasPrefix(s.Endpoint, "http://")
 }
 
-// HasVariable tells whether the endpoint holds a variable whose value is not known.
+// HasVariable tells whether a variable whose value is not known stands in what TLS depends on.
 func (s *Storage) HasVariable() bool {
-	return strings.Contains(s.Endpoint, "$(") || strings.Contains(s.Endpoint, "${")
+	return slices.ContainsFunc([]string{s.Endpoint, s.ServerName, s.CAFile}, isVariable)
+}
+
+func isVariable(text string) bool {
+	return strings.Contains(text, "$(") || strings.Contains(text, "${")
 }
 
 // Address returns the endpoint as HOST:PORT, with the port that the client takes where none is

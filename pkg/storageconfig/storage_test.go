@@ -126,7 +126,7 @@ func TestErrorsQuoteNothing(t *testing.T) {
 func TestParseExpandsVariables(t *testing.T) {
 	known := func(name string) (string, bool) { return "minio:9000", name == "ENDPOINT" }
 	for text, want := range map[string]string{
-		"$(ENDPOINT)": "minio:9000", "$(OTHER)": "$(OTHER)", "${ENDPOINT}": "minio:9000", "${ENDPOINT:x:1}": "minio:9000", "${OTHER:x:1}": "x:1", "${OTHER}": "$(OTHER)",
+		"$(ENDPOINT)": "minio:9000", "$(OTHER)": "$(OTHER)", "${ENDPOINT}": "minio:9000", "${ENDPOINT:x:1}": "minio:9000", "${OTHER:x:1}": "x:1", "${OTHER:-x:1}": "x:1", "${OTHER-x}": "x", "${OTHER:=x}": "x", "${OTHER}": "$(OTHER)",
 	} {
 		found, err := storageconfig.Parse([]byte("{type: S3, config: {bucket: b, endpoint: "+text+"}}"), storageconfig.Variables{Of: known, Braces: true})
 		if err != nil || len(found) != 1 || found[0].Endpoint != want || found[0].HasVariable() != strings.Contains(want, "$") {

@@ -59,7 +59,7 @@ func (r *run) lookAtInstall(ctx context.Context) {
 		in.ServerName = fmt.Sprintf("%s.%s.svc", installName, in.Namespace)
 	}
 	r.addExempt(in.Namespace)
-	if len(in.Entries) > 0 && !r.scope.PodsOnly {
+	if len(in.Entries) > 0 {
 		r.lookAtServer(ctx)
 	}
 }
@@ -144,6 +144,9 @@ func (r *run) lookAtServer(ctx context.Context) {
 			in.Deployment.Image = c.Image
 			r.addExempt(exemptOf(c.Command, c.Args)...)
 		}
+	}
+	if r.scope.PodsOnly {
+		return
 	}
 	secret, err := r.Client.CoreV1().Secrets(in.Namespace).Get(ctx, servingSecret, metav1.GetOptions{})
 	if err == nil {

@@ -398,7 +398,7 @@ func (r *run) config(ctx context.Context, pod *doctor.Pod, view *inject.Pod, c *
 		}
 		if s.HasVariable() {
 			r.snapshot.Gaps = append(r.snapshot.Gaps, doctor.Gap{
-				Target: at, What: fmt.Sprintf("the endpoint of %s (%s)", c.Name, config.Place), Why: "it holds a variable whose value is not in the pod's manifest",
+				Target: at, What: fmt.Sprintf("the storage of %s (%s)", c.Name, config.Place), Why: "its settings hold a variable whose value is not in the pod's manifest",
 				Fix: askByHand(pod),
 			})
 		}
