@@ -75,10 +75,10 @@ func (h *Handler) write(w http.ResponseWriter, response *admissionv1.AdmissionRe
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(buffer.Bytes()); err != nil {
+	if _, err := w.Write(buffer.Bytes()); err == nil {
+		buffers.giveBack(buffer)
+	} else {
 		h.Log.V(1).Info("the client went away before the answer") // and the buffer may still be read
-		return nil
 	}
-	buffers.giveBack(buffer)
 	return nil
 }

@@ -27,7 +27,7 @@ func TestWatchThatIsNotAllowedAnyMore(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			refuse := func(code int, reason metav1.StatusReason) {
 				w.WriteHeader(code)
-				_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: reason, Code: int32(code)}) //nolint:gosec // a status code
+				_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: reason, Code: int32(code)})
 			}
 			if r.URL.Query().Get("sendInitialEvents") != "" {
 				refuse(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid) // it is an older one: it lists, and then watches
