@@ -9,7 +9,7 @@ import (
 	"github.com/s3-tls-injector/s3-tls-injector/pkg/inject"
 )
 
-// read reads a review: what a decision depends on, and nothing else of it. Most of a review is never
+// review reads a review: what a decision depends on, and nothing else of it. Most of a review is never
 // looked at: managedFields, probes, tolerations, the options.
 func (p *parser) review() (rev review) {
 	p.object(func(name []byte) bool {

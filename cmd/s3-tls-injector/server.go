@@ -287,9 +287,11 @@ func (s *server) ready(r *http.Request) error {
 		return errors.New("draining")
 	case !s.certificate.Load():
 		return errors.New("no certificate yet")
-	case s.filled() != nil:
-		return s.filled()
-	case listening == nil:
+	}
+	if err := s.filled(); err != nil {
+		return err
+	}
+	if listening == nil {
 		return errors.New("the port is not open yet")
 	}
 	return (*listening)(r)

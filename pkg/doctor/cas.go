@@ -52,14 +52,8 @@ func (c *CA) fix(p *Pod, problem ca.ID) string {
 	case len(c.Elsewhere) > 0 && problem == ca.Absence:
 		return c.copied(slices.Min(c.Elsewhere))
 	}
-	for i := range p.Clients {
-		for _, config := range p.Clients[i].Configs {
-			for j := range config.Storages {
-				if address, name := config.Storages[j].Question(); address != "" {
-					return c.put(fetched(address, name))
-				}
-			}
-		}
+	for q := range p.Questions() {
+		return c.put(fetched(q.Address, q.Name))
 	}
 	return c.put("HOST:PORT")
 }

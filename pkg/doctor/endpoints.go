@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -90,26 +91,29 @@ func isSystemBundle(file string) bool {
 // uses returns the endpoints that pods use, and those that nobody uses.
 func (s *Snapshot) uses() []use {
 	var all []use
-	used := map[*endpoint.Probe]bool{}
 	for _, p := range s.Pods {
-		for i := range p.Clients {
-			c := &p.Clients[i]
-			for _, config := range c.Configs {
-				for k := range config.Storages {
-					st := &config.Storages[k]
-					for j := range s.Probes {
-						if probe := &s.Probes[j]; st.isAskedBy(probe) && concerns(probe, p.Namespace) {
-							used[probe] = true
-							all = append(all, use{probe, p.target(), p, st, config.Place, s.trustOf(p, c, st), s.Taken})
-						}
-					}
-				}
-			}
-		}
+		all = append(all, s.usesOf(p)...)
+	}
+	used := map[*endpoint.Probe]bool{}
+	for _, u := range all {
+		used[u.probe] = true
 	}
 	for i := range s.Probes {
 		if probe := &s.Probes[i]; !used[probe] {
 			all = append(all, s.usesOfNamed(probe)...)
+		}
+	}
+	return all
+}
+
+// usesOf returns the endpoints that the configurations of a pod name.
+func (s *Snapshot) usesOf(p *Pod) []use {
+	var all []use
+	for q := range p.Questions() {
+		for i := range s.Probes {
+			if probe := &s.Probes[i]; probe.Address == q.Address && probe.Name == q.Name && concerns(probe, p.Namespace) {
+				all = append(all, use{probe, p.target(), p, q.storage, q.place, s.trustOf(p, q.client, q.storage), s.Taken})
+			}
 		}
 	}
 	return all
@@ -130,15 +134,36 @@ func (s *Snapshot) usesOfNamed(probe *endpoint.Probe) []use {
 	return all
 }
 
-// isAskedBy tells whether a probe asked the storage, for its name.
-func (st *Storage) isAskedBy(p *endpoint.Probe) bool {
-	address, name := st.Question()
-	return address != "" && p.Address == address && p.Name == name
+// Question is what is asked about a storage.
+type Question struct {
+	// Address is HOST:PORT, and Name what its certificate has to be for.
+	Address, Name string
+
+	client  *Client
+	storage *Storage
+	place   string
 }
 
-// Question is the endpoint that is asked about a storage, and the name that its certificate has to
-// have; nothing where the client does not speak TLS to it.
-func (st *Storage) Question() (address, name string) {
+// Questions are those about the storages that a pod speaks TLS to.
+func (p *Pod) Questions() iter.Seq[Question] {
+	return func(yield func(Question) bool) {
+		for i := range p.Clients {
+			c := &p.Clients[i]
+			for _, config := range c.Configs {
+				for j := range config.Storages {
+					st := &config.Storages[j]
+					if address, name := st.question(); address != "" && !yield(Question{address, name, c, st, config.Place}) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// question returns the endpoint that is asked about a storage, and the name that its certificate has
+// to have; nothing where the client does not speak TLS to it, or that is not known.
+func (st *Storage) question() (address, name string) {
 	if address = st.Address(); address == "" || st.Plain() || st.HasVariable() {
 		return "", ""
 	}

@@ -195,30 +195,20 @@ func (p *Pod) wiredByHand() bool {
 // allTrusted tells whether all that a pod speaks TLS to was asked, and is trusted: public storage, or
 // a CA of the image.
 func (s *Snapshot) allTrusted(p *Pod) bool {
-	asked := 0
-	for _, u := range s.uses() {
-		if u.pod != p || u.storage == nil {
-			continue
-		}
-		if !u.trust.known || !u.trusts(s) {
+	if slices.ContainsFunc(p.Clients, func(c Client) bool { return len(c.Configs) == 0 }) {
+		return false
+	}
+	uses := s.usesOf(p)
+	for i := range uses {
+		if u := &uses[i]; !u.trust.known || !u.trusts(s) {
 			return false
 		}
-		asked++
 	}
 	speaks := 0
-	for i := range p.Clients {
-		for _, config := range p.Clients[i].Configs {
-			for j := range config.Storages {
-				if address, _ := config.Storages[j].Question(); address != "" {
-					speaks++
-				}
-			}
-		}
-		if len(p.Clients[i].Configs) == 0 {
-			return false
-		}
+	for range p.Questions() {
+		speaks++
 	}
-	return speaks > 0 && asked >= speaks
+	return speaks > 0 && len(uses) >= speaks
 }
 
 // restart is the command that creates the pod anew.

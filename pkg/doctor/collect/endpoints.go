@@ -97,14 +97,8 @@ func (r *run) questions() []question {
 		add(namespace, r.scope.Endpoint, "")
 	}
 	for _, p := range r.snapshot.Pods {
-		for i := range p.Clients {
-			for _, config := range p.Clients[i].Configs {
-				for j := range config.Storages {
-					if address, name := config.Storages[j].Question(); address != "" {
-						add(p.Namespace, address, name)
-					}
-				}
-			}
+		for q := range p.Questions() {
+			add(p.Namespace, q.Address, q.Name)
 		}
 	}
 	return all
